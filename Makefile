@@ -1,0 +1,40 @@
+# Everything that CI runs and a person needs; `make` alone builds the virtual environment.
+PYTHON ?= python3.11
+BIN := .venv/bin
+CONFIG ?= configs/digits.yaml
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: all demo test test-fast lint types format lock clean
+all: .venv/ready
+
+.venv/ready: requirements.lock setup.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $@
+
+demo: .venv/ready
+	$(BIN)/ruiji run --config $(CONFIG)
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+test-fast: .venv/ready
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: .venv/ready
+	$(BIN)/uv pip compile setup.py --extra dev --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv work build dist *.egg-info
