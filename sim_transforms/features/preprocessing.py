@@ -1,0 +1,70 @@
+"""The TensorFlow Transform graph: decoded media bytes -> normalised features, label -> class number.
+
+Means and variances come from int64 sums, so that no order of summation can change a bit of them, and from items of the
+train split alone. Sums of squares of uint8 hold up to 2^63 / 255^2 = 1.4e14 values a channel.
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from sim_transforms.records.manifests import MediaShape
+
+FEATURES = "features"
+LABEL_INDEX = "label_index"
+MEDIA = "media"
+
+PreprocessingFn = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+
+def make_preprocessing_fn(media: MediaShape, min_examples_per_class: int) -> PreprocessingFn:
+    """Makes the `preprocessing_fn` for decoded media of one shape.
+
+    Its inputs are `media`, `label` and `split`, each [b] string; its outputs `features` [b, *shape] float32, of mean 0
+    and variance 1 a channel over the train split, and `label_index` [b] int64, -1 for labels outside the vocabulary.
+    """
+
+    def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        values = decode_media_bytes(inputs[MEDIA], media)
+        mean, deviation = _moments(values, tf.equal(inputs["split"], "train"))
+        features = (tf.cast(values, tf.float32) - mean) / deviation
+        index = tft.compute_and_apply_vocabulary(
+            inputs["label"],
+            default_value=-1,
+            frequency_threshold=min_examples_per_class,
+            vocab_filename="labels",
+        )
+        return {FEATURES: features, LABEL_INDEX: index}
+
+    return preprocessing_fn
+
+
+def decode_media_bytes(data: tf.Tensor, media: MediaShape) -> tf.Tensor:
+    """[b] string of row-major bytes -> [b, *shape] of the media's dtype."""
+    values = tf.io.decode_raw(data, tf.dtypes.as_dtype(media.dtype))
+    return tf.reshape(values, [-1, *media.shape])
+
+
+def _moments(values: tf.Tensor, in_train: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and standard deviation a channel ([channels] float32), over the rows where `in_train` is true."""
+    axes = list(range(1, values.shape.rank - 1)) if values.shape.rank > 2 else [1]
+    keep = tf.cast(tf.reshape(in_train, [-1] + [1] * (values.shape.rank - 1)), tf.int64)
+    wide = tf.cast(values, tf.int64)
+    positions = tf.constant(_positions(values), tf.int64)
+    count = tft.sum(tf.cast(in_train, tf.int64) * positions, reduce_instance_dims=True)
+    total = tft.sum(tf.reduce_sum(wide * keep, axes), reduce_instance_dims=False)
+    squares = tft.sum(tf.reduce_sum(wide * wide * keep, axes), reduce_instance_dims=False)
+    number = tf.cast(tf.maximum(count, 1), tf.float64)
+    mean = tf.cast(total, tf.float64) / number
+    variance = tf.maximum(tf.cast(squares, tf.float64) / number - mean * mean, 0.0)
+    deviation = tf.where(variance > 0, tf.sqrt(variance), tf.ones_like(variance))
+    return tf.cast(mean, tf.float32), tf.cast(deviation, tf.float32)
+
+
+def _positions(values: tf.Tensor) -> int:
+    """Values a channel in one item: h * w, or the samples of a sound."""
+    size = 1
+    for length in values.shape.as_list()[1:-1] or values.shape.as_list()[1:]:
+        size *= length
+    return size

@@ -1,0 +1,230 @@
+"""Manifests: what each artefact says of itself. Nothing timed and no host name stands in them."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from sim_transforms.errors import ConfigError, DamagedArtefact, NotFound
+from sim_transforms.records.codec import canonical_json, from_plain
+from sim_transforms.records.ledger import LedgerTotals
+
+
+class Manifest:
+    """What all manifests share: how they are read."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads `folder/manifest.json`.
+
+        Raises:
+            NotFound: the folder holds none, so it is no whole artefact.
+            DamagedArtefact: it is no manifest of this kind.
+        """
+        path = folder / "manifest.json"
+        if not path.is_file():
+            raise NotFound(f"{folder} holds no manifest.json: it is no whole artefact; run the stage that makes it")
+        return cls.parse(path.read_text(encoding="utf-8"), str(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> Self:
+        """Reads the text of a manifest; raises DamagedArtefact saying what is wrong."""
+        try:
+            return from_plain(cls, json.loads(text), source=source)
+        except (json.JSONDecodeError, ConfigError) as error:
+            raise DamagedArtefact(f"{source} is not a {cls.__name__}: {error}") from error
+
+    def text(self) -> str:
+        """Canonical JSON, the bytes of manifest.json."""
+        return canonical_json(self)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of an artefact, its name relative to the artefact's folder with `/` between parts.
+
+    Attributes:
+        crc32c: CRC32C (Castagnoli), base64 of 4 bytes big-endian, as object stores give it.
+        sha256: hex; "" for `index.hnsw` of a version, which lists parts instead.
+    """
+
+    name: str
+    size_bytes: int
+    crc32c: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """A byte range of `index.hnsw`."""
+
+    offset: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class MediaShape:
+    """What one decoded item is: `dtype` ("uint8" or "int16") of `shape` ([h, w, c] or [samples]), row-major bytes."""
+
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExamplesManifest(Manifest):
+    """Of `examples/`.
+
+    Attributes:
+        catalog_digest: SHA-256 over the accepted and rejected references and the content of their media.
+        metadata_columns: name -> Arrow type ("string", "int64", "double", "bool").
+        shards: number of TFRecord files `examples-<5 digits>-of-<5 digits>.tfrecord`.
+        decoder: version of the decoder, part of the model's fingerprint.
+        settings: the settings that shaped the files, as plain values.
+    """
+
+    items: int
+    shards: int
+    media: MediaShape
+    decoder: str
+    catalog_digest: str
+    labels: tuple[str, ...]
+    metadata_columns: dict[str, str]
+    ledger: LedgerTotals
+    settings: dict[str, Any]
+    files: tuple[FileEntry, ...]
+    kind: str = "examples"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Threshold under which a neighbour counts as a match.
+
+    Attributes:
+        max_distance: distance as the commands show it (cosine = 1 - cos).
+        target_precision, precision, recall: of validation pairs at that distance.
+    """
+
+    max_distance: float
+    target_precision: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class ModelManifest(Manifest):
+    """Of `model/`.
+
+    Attributes:
+        fingerprint: hex SHA-256 over weights, constants of the transform graph and decoder version.
+        metrics: of the kept epoch on validation, such as {"precision_at_1": 0.99}.
+        split_seed: seed of the split and of training.
+    """
+
+    fingerprint: str
+    embedding_size: int
+    space: str
+    media: MediaShape
+    decoder: str
+    train_labels: tuple[str, ...]
+    split_seed: int
+    best_epoch: int
+    metrics: dict[str, float]
+    calibration: Calibration | None
+    settings: dict[str, Any]
+    kind: str = "model"
+
+
+@dataclass(frozen=True)
+class EmbeddingsManifest(Manifest):
+    """Of `embeddings/`: Parquet files of item_id, label, split, digest, embedding and the metadata columns.
+
+    Attributes:
+        model: fingerprint of the model ("" for vectors made elsewhere).
+        inferences: items that went through the model.
+    """
+
+    items: int
+    dimension: int
+    space: str
+    model: str
+    catalog_digest: str
+    metadata_columns: dict[str, str]
+    inferences: int
+    ledger: LedgerTotals
+    files: tuple[FileEntry, ...]
+    kind: str = "embeddings"
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """Rows [first_row, end_row) of `index.hnsw` that belong to a shard."""
+
+    shard: int
+    first_row: int
+    end_row: int
+
+
+@dataclass(frozen=True)
+class RecallInterval:
+    """Measured recall of `queries` sampled items against exact search, tie-aware, with its 95 % interval."""
+
+    k: int
+    ef_search: int
+    recall: float
+    low: float
+    high: float
+    queries: int
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A query (an item's own vector, by row) and the rows that the published file answers with."""
+
+    row: int
+    expected_rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class IndexFile:
+    """`index.hnsw`: whole-file checksum combined from its parts, and the parts."""
+
+    size_bytes: int
+    crc32c: str
+    parts: tuple[FilePart, ...]
+
+
+@dataclass(frozen=True)
+class VersionManifest(Manifest):
+    """Of a published version; its id is the first 16 hex digits of the SHA-256 of the canonical JSON.
+
+    Attributes:
+        parent: id of the version that was LATEST when this one was made, or null.
+        catalog, model: digest of the catalog, fingerprint of the model ("" for foreign vectors).
+        items: live items.
+        parameters: m, ef_construction, seed, shard_items, neighbor_shards, layout.
+        ef_search: chosen for `recall_target`.
+        churn: added + removed + changed since the last rebuild, as a share of items.
+        cpu: instruction set the bytes were made with.
+    """
+
+    parent: str | None
+    catalog: str
+    model: str
+    items: int
+    dimension: int
+    space: str
+    parameters: dict[str, Any]
+    recall_target: float
+    ef_search: int
+    recall: tuple[RecallInterval, ...]
+    canaries: tuple[Canary, ...]
+    churn: float
+    row_ranges: tuple[RowRange, ...]
+    calibration: Calibration | None
+    metadata_columns: dict[str, str]
+    cpu: str
+    index: IndexFile
+    files: tuple[FileEntry, ...]
+    kind: str = field(default="version")

@@ -1,0 +1,1 @@
+"""Settings: one frozen keyword-only dataclass a stage, and the strict YAML loader."""

@@ -1,0 +1,58 @@
+"""Reads a configuration file strictly, with overrides from the command line."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sim_transforms.errors import ConfigError
+from sim_transforms.records.codec import from_plain
+from sim_transforms.settings.stages import Settings
+
+
+def load_settings(path: str, overrides: Iterable[str] = (), workdir: str | None = None) -> Settings:
+    """Reads `path`, applies `KEY=VALUE` overrides and `--workdir`.
+
+    Moving the working directory moves a store that was not set by name with it.
+
+    Raises:
+        ConfigError: file missing or no YAML; unknown, missing or wrongly typed key; override without `=`.
+    """
+    tree = _read_yaml(Path(path))
+    for override in overrides:
+        _apply(tree, override)
+    if workdir is not None:
+        tree["workdir"] = workdir
+    return from_plain(Settings, tree, source=path)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), "(file)", "no readable file", f"--config takes a YAML file ({error})") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(str(path), "(file)", "no valid YAML", " ".join(str(error).split())) from error
+    if not isinstance(tree, dict):
+        raise ConfigError(str(path), "(file)", f"{tree!r}", "a mapping of keys is expected")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError("--set", override, "no KEY=VALUE", "an example: --set index.m=24")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError("--set", key, repr(text), "a YAML value is expected") from error
+    *path, last = key.split(".")
+    node: Any = tree
+    for name in path:
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise ConfigError("--set", key, f"{name} is no section", "a key such as index.m is expected")
+    node[last] = value

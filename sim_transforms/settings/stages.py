@@ -1,0 +1,185 @@
+"""The configuration as dataclasses: every key, its default, its unit and what it may be.
+
+`__post_init__` raises ValueError("<key>: <what is allowed>"); the loader adds file, key and what was found.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def _at_least(name: str, value: float, low: float) -> None:
+    if value < low:
+        raise ValueError(f"{name}: at least {low} is expected")
+
+
+def _share(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name}: a share from 0 to 1 is expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogSettings:
+    """Where the items come from.
+
+    Attributes:
+        source: `builtin:digits`, a .csv, .parquet or .jsonl file, or a folder with one sub-folder a class.
+        allow_outside: whether relative uris may leave the catalog's folder.
+    """
+
+    source: str
+    allow_outside: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaSettings:
+    """What every item is decoded to. Pictures: [height, width, channels] uint8."""
+
+    kind: Literal["image"] = "image"
+    height: int = 16
+    width: int = 16
+    channels: Literal[1, 3] = 1
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            _at_least(name, getattr(self, name), 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessSettings:
+    """Attributes:
+    max_reject_share: above this share of rejected items the job fails.
+    analyze_share: share of items, by hash, that TensorFlow Transform analyses.
+    min_examples_per_class: labels with fewer items are left out of the vocabulary.
+    shards: number of TFRecord files, or auto.
+    """
+
+    max_reject_share: float = 0.05
+    analyze_share: float = 1.0
+    min_examples_per_class: int = 1
+    shards: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        _share("max_reject_share", self.max_reject_share)
+        if not 0.0 < self.analyze_share <= 1.0:
+            raise ValueError("analyze_share: a share above 0 and up to 1 is expected")
+        _at_least("min_examples_per_class", self.min_examples_per_class, 1)
+        if self.shards != "auto":
+            _at_least("shards", self.shards, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How the embedding model is fitted.
+
+    Attributes:
+        train_labels: labels to train on, or all.
+        loss: metric loss.
+        self_supervised: term on two augmented views of the same items, or none.
+        self_supervised_weight: its weight beside the metric loss.
+        temperature: of the self-supervised term.
+        classes_per_batch, examples_per_class: P and K of the balanced batches.
+        steps_per_epoch: batches an epoch, or auto (items / batch, at least 60).
+        validation_share: of the training items of the trained labels; chooses the epoch.
+        calibrate_precision: target precision of the match threshold, or null for none.
+        seed: of the split, the initial weights, the batches and the augmentation.
+    """
+
+    train_labels: tuple[str, ...] | Literal["all"] = "all"
+    loss: Literal["multi_similarity"] = "multi_similarity"
+    self_supervised: Literal["simclr", "none"] = "simclr"
+    self_supervised_weight: float = 1.0
+    temperature: float = 0.2
+    embedding_size: int = 64
+    classes_per_batch: int = 6
+    examples_per_class: int = 10
+    epochs: int = 10
+    steps_per_epoch: int | Literal["auto"] = "auto"
+    learning_rate: float = 0.001
+    validation_share: float = 0.15
+    calibrate_precision: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("embedding_size", self.embedding_size, 2)
+        _at_least("classes_per_batch", self.classes_per_batch, 2)
+        _at_least("examples_per_class", self.examples_per_class, 2)
+        _at_least("epochs", self.epochs, 1)
+        if self.steps_per_epoch != "auto":
+            _at_least("steps_per_epoch", self.steps_per_epoch, 1)
+        for name in ("temperature", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: a number above 0 is expected")
+        _at_least("self_supervised_weight", self.self_supervised_weight, 0)
+        if not 0.0 < self.validation_share < 1.0:
+            raise ValueError("validation_share: a share between 0 and 1 is expected")
+        if self.calibrate_precision is not None and not 0.0 < self.calibrate_precision < 1.0:
+            raise ValueError("calibrate_precision: a share between 0 and 1 is expected")
+        if self.train_labels != "all" and len(set(self.train_labels)) < 2:
+            raise ValueError("train_labels: all, or at least two different labels are expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSettings:
+    """How the index is built.
+
+    Attributes:
+        space: cosine (unit vectors), l2 or inner_product.
+        shard_items: cap on the items of a shard; bounds the memory of a worker.
+        shards: number of shards instead (the cap is then 1.25 n / shards).
+        neighbor_shards: further shards in which each item is searched for links.
+        m, ef_construction: of HNSW (Malkov & Yashunin 2018); layer 0 holds up to 2 m links.
+        recall_target: ef_search is chosen for it, and a version that misses it is refused.
+        upper_items: above this many items with level >= 1 the upper layers are sharded too.
+        recall_queries: items sampled to measure recall.
+    """
+
+    space: Literal["cosine", "l2", "inner_product"] = "cosine"
+    layout: Literal["merged"] = "merged"
+    shard_items: int = 25_000
+    shards: int | None = None
+    neighbor_shards: int = 2
+    m: int = 16
+    ef_construction: int = 100
+    recall_target: float = 0.95
+    recall_queries: int = 1000
+    upper_items: int = 2_000_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("shard_items", self.shard_items, 16)
+        if self.shards is not None:
+            _at_least("shards", self.shards, 1)
+        _at_least("neighbor_shards", self.neighbor_shards, 0)
+        for name, high in (("m", 100), ("ef_construction", 4000)):
+            if not 2 <= getattr(self, name) <= high:
+                raise ValueError(f"{name}: from 2 to {high} is expected")
+        if not 0.0 < self.recall_target <= 1.0:
+            raise ValueError("recall_target: a share above 0 and up to 1 is expected")
+        _at_least("recall_queries", self.recall_queries, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One configuration file.
+
+    Attributes:
+        workdir: folder of the artefacts; `work/<name>` where not given.
+        store: where versions are published; `<workdir>/store` where not given.
+        beam: pipeline options by their flag names without dashes, and `shared_filesystem`.
+    """
+
+    name: str
+    catalog: CatalogSettings
+    workdir: str = ""
+    store: str = ""
+    media: MediaSettings = field(default_factory=MediaSettings)
+    preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
+    beam: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(c.isalnum() or c in "-_." for c in self.name):
+            raise ValueError("name: letters, digits, '-', '_' and '.' are expected")
+        object.__setattr__(self, "workdir", self.workdir or f"work/{self.name}")
+        object.__setattr__(self, "store", self.store or f"{self.workdir}/store")

@@ -1,0 +1,38 @@
+"""Local files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary sibling to write; on success it is synced and renamed to `path`.
+
+    The name keeps its ending, and holds the process so that two attempts of one work item do not write into each
+    other; what a killed attempt leaves behind goes with its folder.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all."""
+    with replace_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def sync(path: Path) -> None:
+    """Flushes a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
