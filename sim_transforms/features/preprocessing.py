@@ -32,7 +32,7 @@ def make_preprocessing_fn(media: MediaShape, min_examples_per_class: int) -> Pre
         index = tft.compute_and_apply_vocabulary(
             inputs["label"],
             default_value=-1,
-            frequency_threshold=min_examples_per_class,
+            frequency_threshold=min_examples_per_class if min_examples_per_class > 1 else None,
             vocab_filename="labels",
         )
         return {FEATURES: features, LABEL_INDEX: index}

@@ -1,0 +1,1 @@
+"""Beam mains and the command line of Ruiji: wiring only."""

@@ -1,0 +1,74 @@
+"""What every main shares: settings, Beam options, progress on standard error, the answer on standard output."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sim_transforms.settings.loader import load_settings
+from sim_transforms.settings.stages import Settings
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+
+@dataclass
+class Main:
+    """A command that is running: its arguments, settings, and where it speaks."""
+
+    arguments: argparse.Namespace
+    beam_flags: list[str]
+    own_flags: list[str] = field(default_factory=list)
+
+    def settings(self) -> Settings:
+        """Reads the configuration with its overrides."""
+        given = self.arguments
+        return load_settings(given.config, given.set or (), given.workdir)
+
+    def options(self, settings: Settings) -> "PipelineOptions":
+        """Beam's options; imports Beam."""
+        from sim_transforms.options import pipeline_options
+
+        return pipeline_options(self.beam_flags, settings.beam, self.own_flags)
+
+    def check_flags(self, settings: Settings) -> None:
+        """Refuses unknown Beam flags before any work, without importing Beam where none are given."""
+        if self.beam_flags or settings.beam:
+            self.options(settings)
+
+    def notify(self, message: str) -> None:
+        """One line of progress."""
+        sys.stderr.write(f"ruiji: {message}\n")
+        sys.stderr.flush()
+
+    def answer(self, result: Mapping[str, Any], text: str) -> None:
+        """The answer: one JSON object as the last line with --json, else text for people."""
+        shown = json.dumps(result, ensure_ascii=False, allow_nan=False) if self.arguments.json else text
+        sys.stdout.write(shown.rstrip("\n") + "\n")
+
+
+class Progress:
+    """Steps of a long computation: a bar on a terminal, else a line every ten seconds."""
+
+    def __init__(self, main: Main) -> None:
+        """Shows nothing yet."""
+        self._main, self._last = main, time.monotonic()
+
+    def __call__(self, name: str, step: int, total: int) -> None:
+        """Reports that `step` of `total` is done."""
+        if time.monotonic() - self._last >= 10 or step == total:
+            self._last = time.monotonic()
+            self._main.notify(f"{name}: {step:,} of {total:,}")
+
+
+def quiet_libraries() -> None:
+    """TensorFlow and its C++ libraries say much on standard error; workers inherit this."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    for name in ("tensorflow", "apache_beam.runners.portability.local_job_service", "nmslib"):
+        logging.getLogger(name).setLevel(logging.ERROR)

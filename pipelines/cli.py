@@ -1,0 +1,169 @@
+"""The command `ruiji`: arguments, exit codes, and which function answers; imports a command only when it runs."""
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pipelines._main import Main, quiet_libraries
+from sim_transforms.errors import RuijiError, UsageError
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A flag of a command."""
+
+    name: str
+    help: str
+    type: type = str
+    default: str | int | None = None
+    required: bool = False
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: `function` of `module` answers; `beam`: further flags are Beam's pipeline options."""
+
+    name: str
+    help: str
+    module: str
+    function: str
+    arguments: tuple[Argument, ...] = ()
+    beam: bool = False
+    needs_config: bool = True
+
+
+_EXAMPLES = Argument("--examples", "use these examples in place of the working directory's own")
+_MODEL = Argument("--model", "use this model in place of the working directory's own")
+_STORE = Argument("--store", "folder of published versions (default: the configuration's)")
+
+COMMANDS = (
+    Command("run", "the whole job, from catalog to report; what is up to date is skipped", "run", "run", beam=True),
+    Command("preprocess", "catalog and media to examples", "run", "preprocess", beam=True),
+    Command("train", "examples to model", "run", "train", (_EXAMPLES,)),
+    Command("index", "embed, build, merge, measure, publish", "run", "index", (_EXAMPLES, _MODEL), beam=True),
+    Command("evaluate", "retrieval quality on known and unseen classes, raw pixels beside it", "run", "evaluate"),
+    Command(
+        "search",
+        "nearest items of a media file, an item or a vector",
+        "query",
+        "search",
+        (
+            _STORE,
+            Argument("--media", "media file to embed with the model and search"),
+            Argument("--item", "item_id whose neighbours are wanted"),
+            Argument("--vector", ".npy file of one vector, [dim] or [1, dim]"),
+            Argument("--k", "number of neighbours", int, 10),
+            Argument("--model", "model for --media (default: the configuration's working directory)"),
+            Argument("--version", "version id (default: LATEST)"),
+        ),
+        needs_config=False,
+    ),
+    Command(
+        "report",
+        "a static page of a published version",
+        "query",
+        "report",
+        (_STORE, Argument("--output", "folder of the page", required=True)),
+        needs_config=False,
+    ),
+    Command(
+        "versions",
+        "the published versions",
+        "query",
+        "versions",
+        (_STORE, Argument("--version", "version id (default: LATEST)")),
+        needs_config=False,
+    ),
+)
+VERSION_ACTIONS = ("list", "show", "verify")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\n{self.format_usage().strip()}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = _Parser(prog="ruiji", description="A searchable, published index of what looks or sounds alike.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for command in COMMANDS:
+        _add(commands, command)
+    return top
+
+
+def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", command: Command) -> None:
+    sub = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+    sub.set_defaults(chosen=command)
+    if command.name == "versions":
+        sub.add_argument("action", choices=VERSION_ACTIONS)
+    for argument in command.arguments:
+        sub.add_argument(
+            argument.name,
+            help=argument.help,
+            type=argument.type,
+            default=argument.default,
+            required=argument.required,
+            choices=argument.choices,
+        )
+    sub.add_argument("--config", required=command.needs_config, help="configuration file of the catalog")
+    sub.add_argument("--set", action="append", metavar="KEY=VALUE", help="override one key, as in index.m=24")
+    sub.add_argument("--workdir", help="folder of the artefacts (default: the configuration's)")
+    sub.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+    sub.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command; gives its exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
+    debug = "--debug" in argv
+    try:
+        arguments, further = parser().parse_known_args(list(argv))
+        _run(arguments, further)
+    except RuijiError as error:
+        return _failed(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        return _failed("interrupted; the next run goes on from the last finished stage", 130, debug)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        return _failed(f"internal error: {type(error).__name__}: {error} (--debug shows the trace)", 1, debug)
+    return 0
+
+
+def _run(arguments: argparse.Namespace, further: list[str]) -> None:
+    command: Command = arguments.chosen
+    own = ["--config", "--set", "--workdir", "--json", "--debug", *(a.name for a in command.arguments)]
+    if further and (not command.beam or not further[0].startswith("--")):
+        raise _unknown(further[0], own)
+    quiet_libraries()
+    module = importlib.import_module(f"pipelines.{command.module}")
+    getattr(module, command.function)(Main(arguments, further, own))
+
+
+def _unknown(flag: str, own: list[str]) -> UsageError:
+    import difflib
+
+    near = difflib.get_close_matches(flag.split("=")[0], own, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else f"; known flags: {', '.join(own)}"
+    return UsageError(f"unknown argument {flag}{hint}")
+
+
+def _failed(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"ruiji: error: {message}\n")
+    return code
+
+
+def console() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,68 @@
+"""Commands that read a published version: search, report, versions.
+
+ruiji search --store work/digits/store --item digit-0000 --k 5
+ruiji versions list --store work/digits/store
+"""
+
+from pathlib import Path
+
+from pipelines._main import Main
+from sim_transforms.errors import UsageError
+from sim_transforms.settings.stages import Settings
+
+
+def _settings(main: Main) -> Settings | None:
+    return main.settings() if main.arguments.config else None
+
+
+def _store(main: Main, settings: Settings | None) -> str:
+    if main.arguments.store:
+        return str(main.arguments.store)
+    if settings is None:
+        raise UsageError("which store? give --store FOLDER, or --config FILE whose store is meant")
+    return settings.store
+
+
+def search(main: Main) -> None:
+    """`ruiji search`."""
+    from sim_transforms.commands.search import search as answer
+    from sim_transforms.commands.search import search_text
+
+    settings, given = _settings(main), main.arguments
+    model = given.model or (f"{settings.workdir}/model" if settings else None)
+    result = answer(
+        _store(main, settings),
+        item=given.item,
+        vector=Path(given.vector) if given.vector else None,
+        media=Path(given.media) if given.media else None,
+        model=Path(model) if model else None,
+        k=given.k,
+        version=given.version,
+    )
+    main.answer(result, search_text(result))
+
+
+def report(main: Main) -> None:
+    """`ruiji report`."""
+    from sim_transforms.commands.report import report as write
+
+    settings = _settings(main)
+    workdir = Path(settings.workdir) if settings else None
+    path = write(
+        _store(main, settings),
+        Path(main.arguments.output),
+        name=settings.name if settings else "",
+        examples=workdir / "examples" if workdir else None,
+        embeddings=workdir / "embeddings" if workdir else None,
+        model=workdir / "model" if workdir else None,
+        evaluation=None,
+    )
+    main.answer({"report": str(path)}, f"report {path}")
+
+
+def versions(main: Main) -> None:
+    """`ruiji versions list|show|verify`."""
+    from sim_transforms.commands.versions import versions as answer
+
+    result, text = answer(main.arguments.action, _store(main, _settings(main)), main.arguments.version)
+    main.answer(result, text)

@@ -1,0 +1,107 @@
+"""The whole job: catalog -> examples -> model -> embeddings -> published version -> report.
+
+ruiji run --config configs/digits.yaml
+ruiji run --config configs/digits.yaml --runner=FlinkRunner --flink_master=localhost:8081
+"""
+
+from typing import Any
+
+from sim_transforms.runs.lock import workdir_lock
+from sim_transforms.runs.state import StageState
+
+from pipelines._main import Main
+from pipelines.stages import Stages
+from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
+from sim_transforms.runs.stages import StageResult, run_stage
+from sim_transforms.settings.stages import Settings
+
+
+class Runner:
+    """Runs stages one after the other in one working directory, which it holds locked."""
+
+    def __init__(self, main: Main, settings: Settings, stages: Stages) -> None:
+        """Stages are made one by one, because each depends on what the one before wrote."""
+        self._main, self._settings, self._stages = main, settings, stages
+        self._state = StageState(stages.workdir)
+
+    def preprocess(self) -> StageResult:
+        """catalog -> examples/."""
+        return run_stage(self._stages.preprocess(), self._state, self._main.notify)
+
+    def train(self) -> StageResult:
+        """examples/ -> model/."""
+        return run_stage(self._stages.train(), self._state, self._main.notify)
+
+    def index(self) -> tuple[StageResult, StageResult]:
+        """examples/ + model/ -> embeddings/ -> published version."""
+        embedded = run_stage(self._stages.embed(), self._state, self._main.notify)
+        return embedded, run_stage(self._stages.index(), self._state, self._main.notify)
+
+    def evaluate(self) -> StageResult:
+        """Quality of the model."""
+        return run_stage(self._stages.evaluate(), self._state, self._main.notify)
+
+    def report(self, version: str, evaluation: dict[str, Any]) -> StageResult:
+        """The static page."""
+        return run_stage(self._stages.page(version, evaluation), self._state, self._main.notify)
+
+
+def run(main: Main) -> None:
+    """Runs everything that is not up to date and prints the summary."""
+    settings = main.settings()
+    main.check_flags(settings)
+    stages = Stages(main, settings)
+    with workdir_lock(stages.workdir):
+        runner = Runner(main, settings, stages)
+        preprocessed = runner.preprocess()
+        runner.train()
+        embedded, indexed = runner.index()
+        evaluated = runner.evaluate()
+        runner.report(indexed.results["version"], evaluated.results)
+    summary = RunSummary(preprocessed, embedded, indexed, evaluated.results, stages.report / "index.html")
+    main.answer(summary_json(summary), summary_text(summary))
+
+
+def preprocess(main: Main) -> None:
+    """`ruiji preprocess`."""
+    settings = main.settings()
+    main.check_flags(settings)
+    stages = Stages(main, settings)
+    with workdir_lock(stages.workdir):
+        result = Runner(main, settings, stages).preprocess()
+    main.answer(result.results, f"examples: {stages.examples}\n{_pairs(result.results['ledger'])}")
+
+
+def train(main: Main) -> None:
+    """`ruiji train [--examples PATH]`."""
+    settings = main.settings()
+    stages = Stages(main, settings, main.arguments.examples)
+    with workdir_lock(stages.workdir):
+        result = Runner(main, settings, stages).train()
+    main.answer(result.results, f"model: {stages.model}\n{_pairs(result.results['metrics'])}")
+
+
+def index(main: Main) -> None:
+    """`ruiji index [--examples PATH] [--model PATH]`."""
+    settings = main.settings()
+    main.check_flags(settings)
+    stages = Stages(main, settings, main.arguments.examples, main.arguments.model)
+    with workdir_lock(stages.workdir):
+        embedded, indexed = Runner(main, settings, stages).index()
+    summary = RunSummary(None, embedded, indexed, None, None)
+    main.answer(summary_json(summary), summary_text(summary))
+
+
+def evaluate(main: Main) -> None:
+    """`ruiji evaluate`."""
+    settings = main.settings()
+    stages = Stages(main, settings)
+    with workdir_lock(stages.workdir):
+        result = Runner(main, settings, stages).evaluate()
+    from sim_transforms.commands.summary import evaluation_text
+
+    main.answer(result.results, evaluation_text(result.results))
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {value}" for name, value in values.items())

@@ -1,0 +1,174 @@
+"""The stages of a run, wired: what each depends on, what it writes, which function works it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from sim_transforms.runs.digests import tree_digest
+
+from pipelines._main import Main, Progress
+from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.runs.stages import Results, Stage, scratch_folder
+from sim_transforms.settings.stages import Settings
+
+_SHARED = ("sim_transforms.records", "sim_transforms.storage", "sim_transforms.settings")
+_MEDIA = ("sim_transforms.media", "sim_transforms.features")
+
+
+def _modules(*names: str) -> tuple[str, ...]:
+    return (*_SHARED, *(f"sim_transforms.{name}" for name in names))
+
+
+class Stages:
+    """Makes the stages of one configuration; a stage is made when those before it have run.
+
+    Args:
+        main: the running command.
+        settings: of the catalog.
+        examples, model: artefacts to use in place of the working directory's own.
+    """
+
+    def __init__(self, main: Main, settings: Settings, examples: str | None = None, model: str | None = None) -> None:
+        """Imports nothing heavy: a run in which nothing has changed stays fast."""
+        self._main, self._settings = main, settings
+        self.workdir = Path(settings.workdir).absolute()
+        self.examples = Path(examples).absolute() if examples else self.workdir / "examples"
+        self.model = Path(model).absolute() if model else self.workdir / "model"
+        self.embeddings = self.workdir / "embeddings"
+        self.evaluation = self.workdir / "evaluation"
+        self.report = self.workdir / "report"
+
+    def source(self) -> str:
+        """The catalog to read; writes the built-in one out where it is asked for."""
+        from sim_transforms.media.digits import write_digits
+
+        source = self._settings.catalog.source
+        if source != "builtin:digits":
+            return source
+        return str(write_digits(self.workdir / "catalog", self._settings.train.seed))
+
+    def preprocess(self) -> Stage:
+        """catalog + media -> examples/."""
+        from sim_transforms.media.catalog import catalog_stat_digest, plan_catalog
+
+        settings = self._settings
+        plan = plan_catalog(self.source(), settings.catalog.allow_outside)
+        inputs = {
+            "catalog": catalog_stat_digest(plan),
+            "settings": [
+                settings.media,
+                settings.preprocess,
+                settings.catalog.allow_outside,
+                settings.train.seed,
+            ],
+        }
+
+        def work(folder: Path) -> Results:
+            from pipelines.preprocess import run_preprocess
+
+            with scratch_folder(self.workdir, "preprocess") as scratch:
+                manifest = run_preprocess(settings, plan, folder, scratch, self._main.options(settings))
+            return {"ledger": _totals(manifest)}
+
+        modules = _modules("media", "features", "read_catalog", "write_examples", "finish_examples", "analyze_examples")
+        return Stage("preprocess", inputs, modules, self.examples, work)
+
+    def train(self) -> Stage:
+        """examples/ -> model/."""
+        settings = self._settings
+        inputs = {
+            "examples": tree_digest(self.examples),
+            "settings": settings.train,
+            "space": settings.index.space,
+        }
+
+        def work(folder: Path) -> Results:
+            from trainer.task import train
+
+            manifest = train(str(self.examples), str(folder), settings, Progress(self._main))
+            return {"metrics": manifest.metrics, "best_epoch": manifest.best_epoch}
+
+        modules = (*_modules("features", "quality.retrieval", "quality.exact"), "trainer")
+        return Stage("train", inputs, modules, self.model, work)
+
+    def embed(self) -> Stage:
+        """examples/ + model/ -> embeddings/."""
+        inputs = {"examples": tree_digest(self.examples), "model": tree_digest(self.model)}
+
+        def work(folder: Path) -> Results:
+            from pipelines.index import embed
+
+            with scratch_folder(self.workdir, "embed") as scratch:
+                options = self._main.options(self._settings)
+                manifest = embed(self.examples, self.model, folder, scratch, options)
+            return {"inferences": manifest.inferences}
+
+        modules = _modules("features", "embedding", "embed_examples", "finish_embeddings")
+        return Stage("embed", inputs, modules, self.embeddings, work)
+
+    def index(self) -> Stage:
+        """embeddings/ -> a published version."""
+        settings = self._settings
+        inputs = {
+            "embeddings": tree_digest(self.embeddings),
+            "settings": settings.index,
+            "store": settings.store,
+        }
+
+        def work(folder: Path) -> Results:
+            from pipelines.index import build_index, publish_index
+
+            parts = folder / "parts"
+            parts.mkdir()
+            began = time.monotonic()
+            built = build_index(self.embeddings, parts, settings.index, self._main.options(settings))
+            timings = {"build_seconds": round(time.monotonic() - began, 3)}
+            return publish_index(folder, built, self.embeddings, self.model, settings, timings)
+
+        modules = _modules(
+            "hnsw", "quality", "read_embeddings", "fit_partition", "assign_shards", "build_shards", "link_shards",
+            "merge_shards", "measure_recall", "publish_version", "build_index",
+        )  # fmt: skip
+        return Stage("index", inputs, modules, None, work)
+
+    def evaluate(self) -> Stage:
+        """examples/ + model/ + embeddings/ -> evaluation/."""
+        folders = (self.examples, self.model, self.embeddings)
+        inputs = [tree_digest(folder) for folder in folders]
+
+        def work(folder: Path) -> Results:
+            from sim_transforms.commands.evaluate import evaluate, write_evaluation
+
+            result = evaluate(self.examples, self.embeddings, self.model, space=self._settings.index.space)
+            write_evaluation(result, folder)
+            return result
+
+        return Stage("evaluate", inputs, _modules("quality", "commands.evaluate"), self.evaluation, work)
+
+    def page(self, version: str, evaluation: dict[str, Any]) -> Stage:
+        """version + artefacts -> report/."""
+        inputs = {"version": version, "store": self._settings.store, "evaluation": evaluation}
+
+        def work(folder: Path) -> Results:
+            from sim_transforms.commands.report import report
+
+            report(
+                self._settings.store,
+                folder,
+                name=self._settings.name,
+                examples=self.examples,
+                embeddings=self.embeddings,
+                model=self.model,
+                evaluation=evaluation,
+            )
+            return {}
+
+        modules = _modules("quality", "report", "lookup", "hnsw", "commands.report")
+        return Stage("report", inputs, modules, self.report, work)
+
+
+def _totals(manifest: ExamplesManifest) -> dict[str, int]:
+    from sim_transforms.records.codec import to_plain
+
+    totals: dict[str, int] = to_plain(manifest.ledger)
+    return totals

@@ -1,0 +1,1 @@
+"""Commands that are no Beam job: plain functions that the command line calls."""

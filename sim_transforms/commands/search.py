@@ -1,0 +1,101 @@
+"""`ruiji search`: the nearest items of a media file, an indexed item or a vector."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sim_transforms.errors import MediaError, ModelMismatch, UsageError
+from sim_transforms.lookup.open import OpenVersion, open_version
+
+Array = np.ndarray[Any, Any]
+
+
+def search(
+    store_url: str,
+    *,
+    item: str | None = None,
+    vector: Path | None = None,
+    media: Path | None = None,
+    model: Path | None = None,
+    k: int = 10,
+    version: str | None = None,
+) -> dict[str, Any]:
+    """Answers one query.
+
+    Args:
+        store_url: of the published versions.
+        item, vector, media: exactly one of them; `vector` is an .npy file of [dim] or [1, dim].
+        model: folder of the model that embeds `media`.
+        k: number of neighbours.
+        version: id; LATEST where not given.
+
+    Returns:
+        {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match"}.
+
+    Raises:
+        UsageError: none or several queries, a file that cannot be used, k below 1.
+        NotFound: no such item, version or model.
+        ModelMismatch: the model is not the one that the version was made with.
+    """
+    if sum(query is not None for query in (item, vector, media)) != 1:
+        raise UsageError("exactly one of --media FILE, --item ID and --vector FILE.npy is expected")
+    if k < 1:
+        raise UsageError(f"--k: found {k}; at least 1 is expected")
+    opened = open_version(store_url, version)
+    if item is not None:
+        matches = opened.search_item(item, k)
+    else:
+        query = _read_vector(vector) if vector is not None else embed_media(opened, media, model)
+        matches = opened.search(query, k)[0]
+    return {"version": opened.version, "matches": [asdict(m) for m in matches], "no_match": opened.no_match(matches)}
+
+
+def _read_vector(path: Path) -> Array:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"--vector {path}: no readable .npy file: {error}") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or values.ndim not in (1, 2):
+        raise UsageError(f"--vector {path}: numbers of shape [dim] or [1, dim] are expected")
+    values = values[None] if values.ndim == 1 else values
+    if len(values) != 1:
+        raise UsageError(f"--vector {path}: found {len(values)} vectors; one is expected")
+    return values.astype(np.float32)
+
+
+def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> Array:
+    """Decodes and embeds one media file as the items were: [1, dim] float32."""
+    assert media is not None
+    if model is None:
+        raise UsageError("--media needs the model: give --config FILE, or --model FOLDER")
+    if not opened.manifest.model:
+        raise UsageError("this version was made from vectors without a model: search it by --vector or --item")
+    from sim_transforms.embedding.saved_model import SavedModelEmbedder
+    from sim_transforms.media.image import decode_image, read_media
+
+    embedder = SavedModelEmbedder.load(str(model), None)
+    if embedder.manifest.fingerprint != opened.manifest.model:
+        raise ModelMismatch(
+            f"version {opened.version} was made with model {opened.manifest.model[:16]}, but {model} is "
+            f"{embedder.manifest.fingerprint[:16]}: give the model it was made with, or run `ruiji index` with this one"
+        )
+    try:
+        decoded = decode_image(read_media(str(media)), embedder.manifest.media)
+    except MediaError as error:
+        raise UsageError(f"--media {media}: {error.reason}: {error.message}") from error
+    return embedder.embed([decoded.tobytes()])
+
+
+def search_text(result: dict[str, Any]) -> str:
+    """A line a neighbour."""
+    lines = [f"version {result['version']}"]
+    for match in result["matches"]:
+        shown = "  ".join(f"{name}={value}" for name, value in match["metadata"].items())
+        lines.append(f"{match['distance']:10.6f}  {match['item_id']}  {shown}")
+    if result["no_match"]:
+        lines.append("no match: the nearest item is farther than the calibrated threshold")
+    return "\n".join(lines)
+
+

@@ -1,0 +1,75 @@
+"""What `run` and `index` say at their end, for people and as JSON."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim_transforms.runs.stages import StageResult
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """Results of the stages of one run; null where the command has no such stage."""
+
+    preprocessed: StageResult | None
+    embedded: StageResult
+    indexed: StageResult
+    evaluation: dict[str, Any] | None
+    report: Path | None
+
+
+def summary_json(summary: RunSummary) -> dict[str, Any]:
+    """The object that `--json` prints."""
+    indexed = summary.indexed.results
+    ledger = summary.preprocessed.results["ledger"] if summary.preprocessed else _ledger_of_index(indexed)
+    return {
+        "version": indexed["version"],
+        "items": ledger["items_in"],
+        "accepted": indexed["items"],
+        "rejected": ledger["rejected"] + (indexed["rejected"] if summary.preprocessed else 0),
+        "skipped": ledger["skipped"],
+        "inferences": 0 if summary.embedded.skipped else summary.embedded.results["inferences"],
+        "recall_at_10": indexed["recall_at_10"],
+        "ef_search": indexed["ef_search"],
+    }
+
+
+def _ledger_of_index(indexed: dict[str, Any]) -> dict[str, int]:
+    return {"items_in": indexed["items"] + indexed["rejected"], "rejected": indexed["rejected"], "skipped": 0}
+
+
+def summary_text(summary: RunSummary) -> str:
+    """The lines that a person reads."""
+    counts, indexed = summary_json(summary), summary.indexed.results
+    recall = counts["recall_at_10"]
+    lines = [
+        f"items      {counts['items']:,} in the catalog, {counts['accepted']:,} indexed, "
+        f"{counts['rejected']:,} rejected, {counts['skipped']:,} skipped",
+        f"inferences {counts['inferences']:,}",
+        f"index      recall@10 {'-' if recall is None else format(recall, '.4f')} at ef_search {counts['ef_search']}"
+        f"{_speed(indexed)}, {indexed['bytes']:,} bytes",
+        f"version    {counts['version']} in {indexed['folder']}",
+    ]
+    if summary.evaluation is not None:
+        lines.append(evaluation_text(summary.evaluation))
+    if summary.report is not None:
+        lines.append(f"report     {summary.report}")
+    return "\n".join(lines)
+
+
+def _speed(indexed: dict[str, Any]) -> str:
+    speed = indexed.get("queries_per_second")
+    return f", {speed:,.0f} queries a second on one thread" if speed else ""
+
+
+def evaluation_text(evaluation: dict[str, Any]) -> str:
+    """precision@1 and MAP@R of the model and of raw pixels, on known and unseen classes."""
+    lines = []
+    for classes in ("known", "unseen"):
+        model, raw = evaluation.get(classes) or {}, (evaluation.get("raw") or {}).get(classes) or {}
+        if not model:
+            continue
+        shown = f"precision@1 {model['precision_at_1']:.4f}, MAP@R {model['map_at_r']:.4f}"
+        beside = f" (raw pixels {raw['precision_at_1']:.4f}, {raw['map_at_r']:.4f})" if raw else ""
+        lines.append(f"{classes:<10} {shown}{beside}")
+    return "\n".join(lines) or "no test items with labels to evaluate"

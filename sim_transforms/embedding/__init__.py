@@ -1,0 +1,1 @@
+"""Exported models: media bytes -> vectors."""

@@ -1,0 +1,142 @@
+"""What the preprocessing job leaves, closed: duplicates and rejects judged, ledger checked, manifest written last."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sim_transforms.errors import CatalogError, LedgerError, TooManyRejects
+from sim_transforms.media.catalog import STAGE as CATALOG
+from sim_transforms.media.catalog import CatalogPlan
+from sim_transforms.media.image import decoder_version
+from sim_transforms.records.codec import canonical_json, to_plain
+from sim_transforms.records.items import OFFSETS_SCHEMA, REJECTS_SCHEMA, FailedItem
+from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
+from sim_transforms.records.manifests import ExamplesManifest, MediaShape
+from sim_transforms.settings.stages import PreprocessSettings, Settings
+from sim_transforms.storage.checksums import file_entry
+from sim_transforms.storage.files import write_file
+from sim_transforms.write_examples import ShardReport
+
+_SHOWN = 10
+
+
+def example_shards(rows: int, settings: PreprocessSettings) -> int:
+    """Number of TFRecord files: some for parallel work on small catalogs, some 10,000 items each on large ones."""
+    if settings.shards != "auto":
+        return settings.shards
+    return max(1, min(4, rows // 256), math.ceil(rows / 10_000))
+
+
+def close_examples(
+    folder: Path,
+    reports: Sequence[ShardReport],
+    unreadable: Sequence[FailedItem],
+    plan: CatalogPlan,
+    settings: PreprocessSettings,
+    rejects_copy: Path,
+) -> LedgerTotals:
+    """Writes offsets, rejects, ledger and statistics.
+
+    Args:
+        folder: of the examples.
+        reports: of the shards, in shard order.
+        unreadable: rows of the catalog that are no reference.
+        plan: of the catalog.
+        settings: of preprocessing.
+        rejects_copy: where rejects.parquet is written too, so that it can be read after a failure.
+
+    Raises:
+        CatalogError: an item_id stands more than once.
+        LedgerError: a row of the catalog is not accounted for.
+        TooManyRejects: the share of rejects is above `max_reject_share`, or nothing is left.
+    """
+    failed = sorted([*unreadable, *(f for r in reports for f in r.failed)])
+    _write_rejects(rejects_copy, failed)
+    _refuse_duplicates(reports)
+    entries = [LedgerEntry(CATALOG, "rows", len(unreadable), 0, len(unreadable)), *(r.entry for r in reports)]
+    totals = balance("preprocess", entries, expected_in=plan.rows)
+    if totals.rejected != len(failed):
+        raise LedgerError(f"preprocess: {totals.rejected} items were rejected, but {len(failed)} have a reason")
+    _judge_rejects(totals, failed, settings, rejects_copy)
+    _write_rejects(folder / "rejects.parquet", failed)
+    places = [asdict(p) for r in reports for p in r.places]
+    pq.write_table(pa.Table.from_pylist(places, OFFSETS_SCHEMA), folder / "offsets.parquet")
+    write_file(folder / "ledger.json", canonical_json(entries).encode())
+    write_file(folder / "statistics.json", canonical_json(_statistics(reports, failed, totals)).encode())
+    return totals
+
+
+def write_manifest(
+    folder: Path,
+    reports: Sequence[ShardReport],
+    totals: LedgerTotals,
+    plan: CatalogPlan,
+    media: MediaShape,
+    settings: Settings,
+) -> ExamplesManifest:
+    """Writes manifest.json, which makes the folder whole."""
+    names = ("ledger.json", "offsets.parquet", "rejects.parquet", "statistics.json")
+    manifest = ExamplesManifest(
+        items=totals.items_out,
+        shards=example_shards(plan.rows, settings.preprocess),
+        media=media,
+        decoder=decoder_version(),
+        catalog_digest=hashlib.sha256("".join(r.digest for r in reports).encode()).hexdigest(),
+        labels=tuple(sorted({label for r in reports for label, _, _ in r.labels if label})),
+        metadata_columns=plan.metadata_columns,
+        ledger=totals,
+        settings=to_plain({"preprocess": settings.preprocess, "split_seed": settings.train.seed}),
+        files=(*(r.file for r in reports), *(file_entry(folder, n) for n in names)),
+    )
+    write_file(folder / "manifest.json", canonical_json(manifest).encode())
+    return manifest
+
+
+def _refuse_duplicates(reports: Sequence[ShardReport]) -> None:
+    twice = [entry for r in reports for entry in r.duplicates]
+    if twice:
+        shown = "; ".join(f"{i!r} in rows {', '.join(map(str, rows))}" for i, rows in sorted(twice)[:_SHOWN])
+        more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
+        raise CatalogError(f"the catalog gives {len(twice)} item_id(s) more than once: {shown}{more}; ids must be unique")
+
+
+def _judge_rejects(
+    totals: LedgerTotals, failed: Sequence[FailedItem], settings: PreprocessSettings, rejects: Path
+) -> None:
+    share = totals.rejected / totals.items_in
+    if share <= settings.max_reject_share and totals.items_out:
+        return
+    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(f.reason for f in failed).most_common())
+    raise TooManyRejects(
+        f"{totals.rejected} of {totals.items_in} items ({share:.1%}) were rejected ({reasons}); at most "
+        f"{settings.max_reject_share:.1%} are allowed by preprocess.max_reject_share; {rejects} names each with its "
+        "reason: mend the files, or raise the limit"
+    )
+
+
+def _write_rejects(path: Path, failed: Sequence[FailedItem]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([asdict(f) for f in failed], REJECTS_SCHEMA), path)
+
+
+def _statistics(
+    reports: Sequence[ShardReport], failed: Sequence[FailedItem], totals: LedgerTotals
+) -> dict[str, Any]:
+    labels: dict[str, Counter[str]] = {}
+    for label, split, count in (entry for r in reports for entry in r.labels):
+        labels.setdefault(label, Counter())[split] += count
+    return {
+        "items": totals.items_out,
+        "labels": {label: dict(sorted(counts.items())) for label, counts in sorted(labels.items())},
+        "media_bytes": sum(r.media_bytes for r in reports),
+        "record_bytes": sum(r.file.size_bytes for r in reports),
+        "rejected": dict(sorted(Counter(f.reason for f in failed).items())),
+    }
+

@@ -1,0 +1,80 @@
+"""Vectors -> centroids of the k-means cells, from a sample drawn by hash of item_id.
+
+The sample holds some hundred items a cell whatever the size of the catalog, so that one worker can fit it.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+
+from sim_transforms.hnsw.partition import fit_centroids
+from sim_transforms.records.batches import Array, vectors_of
+from sim_transforms.settings.stages import IndexSettings
+
+SAMPLE_PER_CELL = 256
+
+
+@dataclass
+class FitPartition(beam.PTransform):
+    """RecordBatches of item_id and embedding -> one [c, dim] float32 array of centroids.
+
+    Attributes:
+        items: number of items in all, known before launch.
+        settings: of the index.
+    """
+
+    items: int
+    settings: IndexSettings
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Array]:
+        """Samples, gathers the sample in one place and fits."""
+        cap = shard_cap(self.items, self.settings)
+        return (
+            batches
+            | "Sample" >> beam.FlatMap(draw_sample, sample_share(self.items, cap), self.settings.seed)
+            | "Gather" >> beam.combiners.ToList()
+            | "Fit" >> beam.Map(fit, self.items, cap, self.settings)
+        )
+
+
+def shard_cap(items: int, settings: IndexSettings) -> int:
+    """Most items of a shard: `shard_items`, or 1.25 n / shards where a number of shards is asked for."""
+    if settings.shards is None:
+        return settings.shard_items
+    return max(1, math.ceil(1.25 * items / settings.shards))
+
+
+def sample_share(items: int, cap: int) -> float:
+    """Share of the items to sample: SAMPLE_PER_CELL a cell, at least 4,096 items."""
+    wanted = max(4096, SAMPLE_PER_CELL * math.ceil(items / cap))
+    return min(1.0, wanted / max(items, 1))
+
+
+def draw_sample(batch: pa.RecordBatch, share: float, seed: int) -> Iterator[pa.RecordBatch]:
+    """The rows whose hash of item_id falls under `share`; nothing where there are none."""
+    limit = int(share * 2**64)
+    ids = batch.column("item_id").to_pylist()
+    kept = [row for row, item_id in enumerate(ids) if _hash(item_id, seed) <= limit]
+    if kept:
+        yield batch.select(["item_id", "embedding"]).take(pa.array(kept, pa.int32()))
+
+
+def _hash(item_id: str, seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"sample:{seed}:{item_id}".encode()).digest()[:8], "big")
+
+
+def fit(sample: Iterable[pa.RecordBatch], items: int, cap: int, settings: IndexSettings) -> Array:
+    """Fits on the sample in the order of item_id; [0, 0] where there are no items."""
+    batches = list(sample)
+    if not batches:
+        return np.zeros((0, 0), np.float32)
+    table = pa.Table.from_batches(batches).sort_by("item_id")
+    return fit_centroids(vectors_of(table.column("embedding")), items, cap, settings.seed)

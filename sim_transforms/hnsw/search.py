@@ -1,0 +1,69 @@
+"""Searches a native file with stock NMSLIB."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sim_transforms.errors import DamagedArtefact, UsageError
+from sim_transforms.hnsw.file_format import read_header
+from sim_transforms.hnsw.native import nmslib
+from sim_transforms.hnsw.spaces import space_of
+
+Array = np.ndarray[Any, Any]
+
+
+class NativeSearcher:
+    """An opened index.hnsw.
+
+    The header is checked before NMSLIB sees the file, because NMSLIB ends the process on many damaged ones.
+
+    Args:
+        path: of the file.
+        space: cosine, l2 or inner_product.
+        expected_items, dimension: as the version's manifest says.
+
+    Raises:
+        DamagedArtefact: the header differs from what is expected.
+    """
+
+    def __init__(self, path: Path, space: str, expected_items: int, dimension: int) -> None:
+        header = read_header(path)
+        if (header.items, header.dimension) != (expected_items, dimension) and header.items:
+            found = f"{header.items} items of dimension {header.dimension}"
+            raise DamagedArtefact(f"{path} holds {found}; expected {expected_items} of {dimension}")
+        self._space, self._items, self._dimension = space_of(space), header.items, dimension
+        self._index = nmslib.init(method="hnsw", space=self._space.nmslib_space)
+        if self._items:
+            self._index.loadIndex(str(path), load_data=False)
+
+    def search(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+        """Nearest items of [q, d] float32 queries, which are prepared for the space here.
+
+        Returns:
+            (rows [q, k] int32, distances [q, k] float32 as the commands show them), nearest first; -1 and infinity
+            where there are fewer than k items.
+
+        Raises:
+            UsageError: queries of another dimension, or k or ef_search below 1.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self._dimension:
+            raise UsageError(f"queries of shape {vectors.shape} were given; [q, {self._dimension}] is expected")
+        rows, native = self.search_native(self._space.prepare(vectors), k, ef_search)
+        found = self._space.to_distances(np.where(rows >= 0, native, 0))
+        return rows, np.where(rows >= 0, found, np.float32(np.inf))
+
+    def search_native(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+        """The same for prepared queries, with NMSLIB's own distances."""
+        if k < 1 or ef_search < 1:
+            raise UsageError(f"k {k} and ef_search {ef_search} were given; at least 1 is expected")
+        rows = np.full((len(vectors), k), -1, np.int32)
+        distances = np.full((len(vectors), k), np.inf, np.float32)
+        if not self._items or not len(vectors):
+            return rows, distances
+        self._index.setQueryTimeParams({"efSearch": max(ef_search, k)})
+        answers = self._index.knnQueryBatch(np.ascontiguousarray(vectors, np.float32), k=k, num_threads=1)
+        for place, (found, native) in enumerate(answers):
+            rows[place, : len(found)] = found
+            distances[place, : len(found)] = native
+        return rows, distances

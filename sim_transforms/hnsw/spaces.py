@@ -1,0 +1,78 @@
+"""Spaces: what is done to vectors before they are indexed, what NMSLIB is told, what its distances mean.
+
+`cosine` is built as `l2` on unit vectors: the same order of neighbours, a third faster than NMSLIB's own `cosinesimil`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim_transforms.errors import UsageError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A space.
+
+    Attributes:
+        name: cosine, l2 or inner_product.
+        nmslib_space: `l2` (squared Euclidean) or `negdotprod` (minus the inner product).
+    """
+
+    name: str
+    nmslib_space: str
+
+    @property
+    def is_inner_product(self) -> bool:
+        """Whether native distances are minus inner products."""
+        return self.nmslib_space == "negdotprod"
+
+    def prepare(self, vectors: Array) -> Array:
+        """[n, d] -> [n, d] float32, contiguous, of unit length in `cosine` (a zero vector stays zero)."""
+        if self.name != "cosine":
+            return np.ascontiguousarray(vectors, dtype=np.float32)
+        wide = np.asarray(vectors, dtype=np.float64)
+        # Scaling first keeps squares of very long and very short vectors within range.
+        largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
+        wide = wide / np.where(largest > 0, largest, 1.0)
+        norms = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
+        return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1.0), dtype=np.float32)
+
+    def reject_reasons(self, vectors: Array) -> list[str | None]:
+        """For each of n vectors null, `not_finite`, or in `cosine` `zero_vector`."""
+        finite = np.isfinite(vectors).all(axis=1)
+        zero = ~np.any(vectors, axis=1) if self.name == "cosine" else np.zeros(len(vectors), bool)
+        return ["not_finite" if not f else "zero_vector" if z else None for f, z in zip(finite, zero, strict=True)]
+
+    def to_distances(self, native: Array) -> Array:
+        """What NMSLIB says -> what the commands show: cosine = 1 - cos, l2 = Euclidean, minus the product."""
+        if self.name == "cosine":
+            return np.asarray(native, np.float32) / np.float32(2)
+        if self.name == "l2":
+            return np.sqrt(np.maximum(native, 0)).astype(np.float32)
+        return np.asarray(native, np.float32)
+
+    def native_distances(self, queries: Array, base: Array) -> Array:
+        """[q, d] and [n, d] float32 -> [q, n] float32, by one matrix product."""
+        product = queries @ base.T
+        if self.is_inner_product:
+            return -product
+        squares = (queries * queries).sum(axis=1)[:, None] + (base * base).sum(axis=1)[None, :]
+        return np.maximum(squares - np.float32(2) * product, np.float32(0))
+
+
+SPACES = {
+    "cosine": Space("cosine", "l2"),
+    "l2": Space("l2", "l2"),
+    "inner_product": Space("inner_product", "negdotprod"),
+}
+
+
+def space_of(name: str) -> Space:
+    """The space called `name`; raises UsageError for any other name."""
+    if name not in SPACES:
+        raise UsageError(f"space: found {name!r}; one of {', '.join(SPACES)} is expected")
+    return SPACES[name]

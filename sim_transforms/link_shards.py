@@ -1,0 +1,123 @@
+"""Graphs of the shards -> links across shards: each item is searched in its next nearest shards.
+
+Candidates are cut by the diversity rule in the shard that holds their vectors, so that little travels: an item's vector
+to `neighbor_shards` shards, and a few row numbers with distances back.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from sim_transforms.assign_shards import centroids_of, read_shard
+from sim_transforms.build_shards import graph_path
+from sim_transforms.hnsw.build import load_graph
+from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
+from sim_transforms.hnsw.partition import nearest_cells
+from sim_transforms.records.batches import Array, QueryBlock, ShardPlan, vectors_of
+from sim_transforms.settings.stages import IndexSettings
+from sim_transforms.storage.files import replace_file
+
+FORWARD = "forward"
+
+
+@dataclass
+class LinkShards(beam.PTransform):
+    """Built ShardPlans -> main output: (shard number, ShardPlan) with linked files written; `forward`: (shard, Forward).
+
+    Attributes:
+        plans: side input, all ShardPlans in shard order.
+        settings: of the index.
+    """
+
+    plans: beam.pvalue.AsSingleton
+    settings: IndexSettings
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, built: beam.PCollection[ShardPlan]) -> beam.pvalue.DoOutputsTuple:
+        """Sends the queries out, then searches them where they arrive."""
+        numbered = built | "Number" >> beam.Map(by_number)
+        queries = built | "SendQueries" >> beam.FlatMap(send_queries, self.plans, self.settings.neighbor_shards)
+        linker = beam.ParDo(_Link(self.settings), self.plans).with_output_types(tuple[int, ShardPlan]).with_outputs(FORWARD, main="linked")
+        joined = {"plan": numbered, "queries": queries} | "Meet" >> beam.CoGroupByKey()
+        return joined | "Link" >> linker
+
+
+def by_number(plan: ShardPlan) -> tuple[int, ShardPlan]:
+    """Keys a plan by its shard number."""
+    return plan.number, plan
+
+
+def send_queries(plan: ShardPlan, plans: list[ShardPlan], neighbor_shards: int) -> Iterator[tuple[int, QueryBlock]]:
+    """One block of queries for each shard that is among the next nearest of some item of this shard."""
+    vectors = vectors_of(read_shard(plan.file.path).column("embedding"))
+    targets = neighbor_numbers(vectors, plan.number, centroids_of(plans), neighbor_shards)
+    for target in np.unique(targets[targets >= 0]):
+        rows = np.flatnonzero((targets == target).any(axis=1))
+        yield int(target), QueryBlock((rows + plan.first_row).astype(np.int32), vectors[rows])
+
+
+def neighbor_numbers(vectors: Array, own: int, centroids: Array, neighbor_shards: int) -> Array:
+    """[n, neighbor_shards] int32: the nearest shards of each item but its own, nearest first, -1 where there are no more."""
+    nearest = nearest_cells(vectors, centroids, neighbor_shards + 1)
+    order = np.argsort(nearest == own, axis=1, kind="stable")
+    others = np.take_along_axis(np.where(nearest == own, -1, nearest), order, axis=1)
+    return others[:, :neighbor_shards]
+
+
+class _Link(beam.DoFn):
+    def __init__(self, settings: IndexSettings) -> None:
+        self._settings = settings
+
+    def process(
+        self, element: tuple[int, dict[str, Iterable[Any]]], plans: list[ShardPlan]
+    ) -> Iterator[tuple[int, ShardPlan] | beam.pvalue.TaggedOutput]:
+        """Searches the queries in this shard, saves its new links, sends the answers home."""
+        number, inputs = element
+        (plan,) = inputs["plan"]
+        rows, vectors = _concatenate(inputs["queries"], plan)
+        graph = load_graph(Path(graph_path(plan)))
+        linked, forward = link_shard(graph, plan.first_row, rows, vectors, self._settings)
+        save_linked(linked, plan)
+        yield number, plan
+        for home, part in split_forward(forward, plans):
+            yield beam.pvalue.TaggedOutput(FORWARD, (home, part))
+
+
+def _concatenate(blocks: Iterable[QueryBlock], plan: ShardPlan) -> tuple[Array, Array]:
+    ordered = sorted(blocks, key=lambda b: int(b.rows[0]))
+    if not ordered:
+        dimension = len(plan.file.centroid) // 4
+        return np.zeros(0, np.int32), np.zeros((0, dimension), np.float32)
+    return np.concatenate([b.rows for b in ordered]), np.concatenate([b.vectors for b in ordered])
+
+
+def split_forward(forward: Forward, plans: list[ShardPlan]) -> Iterator[tuple[int, Forward]]:
+    """Cuts answers by the shard that the query items belong to."""
+    firsts = np.array([p.first_row for p in plans])
+    homes = np.searchsorted(firsts, forward.rows, side="right") - 1
+    for home in np.unique(homes):
+        mine = homes == home
+        yield int(home), Forward(forward.rows[mine], forward.candidates[mine], forward.distances[mine])
+
+
+def linked_path(plan: ShardPlan) -> Path:
+    """Where the linked shard stands."""
+    return Path(plan.file.path.removesuffix(".arrow") + ".linked.npz")
+
+
+def save_linked(linked: LinkedShard, plan: ShardPlan) -> None:
+    """Writes links and distances of a linked shard."""
+    with replace_file(linked_path(plan)) as temporary:
+        np.savez(temporary, links=linked.links, distances=linked.distances)
+
+
+def load_linked(plan: ShardPlan) -> LinkedShard:
+    """Reads what `save_linked` wrote."""
+    with np.load(linked_path(plan)) as arrays:
+        return LinkedShard(plan.first_row, arrays["links"], arrays["distances"])

@@ -1,0 +1,1 @@
+"""Open a published version and query it; imports neither Beam nor TensorFlow."""

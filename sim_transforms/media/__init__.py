@@ -1,0 +1,1 @@
+"""Media: catalogs of references, and bytes -> arrays."""

@@ -1,0 +1,36 @@
+"""The built-in catalog: scikit-learn's 1,797 handwritten digits (UCI, Alpaydin & Kaynak 1998) as PNG files."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sim_transforms.records.items import split_of
+from sim_transforms.storage.files import write_file
+
+COUNT = 1797
+
+
+def write_digits(folder: Path, seed: int) -> Path:
+    """Writes `digit-0000.png`..., 8 x 8 grey, and `catalog-<seed>.csv`; gives the path of the catalog.
+
+    The catalog is written last, so that a killed run leaves none; one that is there is taken as it is.
+
+    Args:
+        folder: made if it is missing.
+        seed: of the split.
+    """
+    catalog = folder / f"catalog-{seed}.csv"
+    if catalog.is_file():
+        return catalog
+    from sklearn.datasets import load_digits
+
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = load_digits()
+    lines = ["item_id,uri,label,split"]
+    for row, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        item_id = f"digit-{row:04d}"
+        Image.fromarray(np.rint(pixels * 255 / 16).astype(np.uint8)).save(folder / f"{item_id}.png")
+        lines.append(f"{item_id},{item_id}.png,{label},{split_of(item_id, seed)}")
+    write_file(catalog, ("\n".join(lines) + "\n").encode())
+    return catalog

@@ -1,0 +1,135 @@
+"""Linked shards -> the parts of one native NMSLIB file: header, records a shard, upper links a shard.
+
+`index.hnsw` is the parts in that order, put together by concatenation: rows are numbered by prefix sums of shard sizes,
+so that no worker ever holds more than its shard. The upper layers are one small HNSW over the items of level >= 1,
+about items / m of them, made by one worker.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from sim_transforms.assign_shards import read_shard
+from sim_transforms.build_shards import graph_path
+from sim_transforms.hnsw.build import load_graph
+from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
+from sim_transforms.hnsw.link import Forward
+from sim_transforms.hnsw.merge import UpperLayers, build_upper, merge_links
+from sim_transforms.link_shards import load_linked
+from sim_transforms.records.batches import Array, ShardPlan, vectors_of
+from sim_transforms.settings.stages import IndexSettings
+from sim_transforms.storage.files import write_file
+
+
+@dataclass
+class MergeShards(beam.PTransform):
+    """(linked: (shard, ShardPlan), forward: (shard, Forward)) -> ShardPlans whose parts are written.
+
+    Attributes:
+        parts: folder of the parts `header`, `records-<shard>`, `upper-<shard>`.
+        items: side input, number of items in all.
+        dimension: of the vectors.
+        settings: of the index.
+    """
+
+    parts: str
+    items: beam.pvalue.AsSingleton
+    dimension: int
+    settings: IndexSettings
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(
+        self, inputs: tuple[beam.PCollection[tuple[int, ShardPlan]], beam.PCollection[tuple[int, Forward]]]
+    ) -> beam.PCollection[ShardPlan]:
+        """Writes the records, gathers the upper items, then writes header and upper links."""
+        linked, forward = inputs
+        joined = {"plan": linked, "forward": forward} | "Meet" >> beam.CoGroupByKey()
+        merged = joined | "Records" >> beam.Map(write_records, self.parts, self.settings)
+        upper = (
+            merged
+            | "UpperItems" >> beam.Map(upper_items)
+            | "Gather" >> beam.combiners.ToList()
+            | "Upper" >> beam.Map(make_upper, self.dimension, self.settings)
+        )
+        sizes = (self.items, self.dimension, self.settings)
+        header = upper | "Header" >> beam.Map(write_header, self.parts, *sizes)
+        shown = beam.pvalue.AsSingleton(upper)
+        after = beam.pvalue.AsSingleton(header)
+        return merged | "UpperLinks" >> beam.Map(write_upper, self.parts, self.settings, shown, after)
+
+
+def write_records(element: tuple[int, dict[str, Iterable[Any]]], parts: str, settings: IndexSettings) -> ShardPlan:
+    """Merges own, reverse and cross links of one shard and writes its records."""
+    number, inputs = element
+    (plan,) = inputs["plan"]
+    linked = load_linked(plan)
+    links = merge_links(linked, _concatenate(inputs["forward"], linked.links.shape[1]), settings)
+    vectors = vectors_of(read_shard(plan.file.path).column("embedding"))
+    write_file(records_part(parts, number), record_bytes(vectors, plan.first_row, links))
+    return plan
+
+
+def _concatenate(pieces: Iterable[Forward], width: int) -> Forward:
+    # In the order of the candidates' shards, whatever order the runner has.
+    ordered = sorted(pieces, key=lambda f: (int(f.candidates.max(initial=-1)), int(f.rows[0])))
+    if not ordered:
+        empty = np.zeros((0, width))
+        return Forward(np.zeros(0, np.int32), empty.astype(np.int32), empty.astype(np.float32))
+    return Forward(
+        np.concatenate([f.rows for f in ordered]),
+        np.concatenate([f.candidates for f in ordered]),
+        np.concatenate([f.distances for f in ordered]),
+    )
+
+
+def upper_items(plan: ShardPlan) -> tuple[int, Array, Array]:
+    """(shard, rows [u] int32 global, vectors [u, d] float32) of the shard's items of level >= 1."""
+    graph = load_graph(Path(graph_path(plan)))
+    rows = np.flatnonzero(graph.levels >= 1)
+    return plan.number, (rows + plan.first_row).astype(np.int32), graph.vectors[rows]
+
+
+def make_upper(pieces: list[tuple[int, Array, Array]], dimension: int, settings: IndexSettings) -> UpperLayers:
+    """Builds the upper layers from the pieces in shard order."""
+    ordered = sorted(pieces, key=lambda piece: piece[0])
+    rows = np.concatenate([np.zeros(0, np.int32), *(p[1] for p in ordered)])
+    vectors = np.concatenate([np.zeros((0, dimension), np.float32), *(p[2] for p in ordered)])
+    return build_upper(rows, vectors, settings)
+
+
+def write_header(upper: UpperLayers, parts: str, items: int, dimension: int, settings: IndexSettings) -> bool:
+    """Writes the header; it needs the count of all items and the entry point."""
+    write_file(Path(parts) / "header", header_bytes(items, dimension, settings, upper))
+    return True
+
+
+def write_upper(
+    plan: ShardPlan, parts: str, settings: IndexSettings, upper: UpperLayers, header_written: bool
+) -> ShardPlan:
+    """Writes the upper links of one shard's rows; `header_written` orders it after the header."""
+    assert header_written
+    data = upper_bytes(plan.first_row, plan.file.items, upper, settings)
+    write_file(upper_part(parts, plan.number), data)
+    return plan
+
+
+def records_part(parts: str, number: int) -> Path:
+    """Records of a shard."""
+    return Path(parts) / f"records-{number:06d}"
+
+
+def upper_part(parts: str, number: int) -> Path:
+    """Upper links of a shard's rows."""
+    return Path(parts) / f"upper-{number:06d}"
+
+
+def part_paths(parts: str, shards: int) -> list[Path]:
+    """All parts of `index.hnsw` in their order."""
+    records = [records_part(parts, n) for n in range(shards)]
+    return [Path(parts) / "header", *records, *(upper_part(parts, n) for n in range(shards))]

@@ -1,0 +1,115 @@
+"""Beam pipeline options from command-line flags and the configuration's `beam` section, strictly.
+
+Beam itself only warns of a flag that it does not know and goes on without it.
+"""
+
+import argparse
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from sim_transforms.errors import ConfigError, UsageError
+
+
+def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags: Sequence[str]) -> PipelineOptions:
+    """Options of a job; where no runner is named, all cores of this machine by FnApiRunner's processes.
+
+    Args:
+        flags: from the command line, after our own have been taken out.
+        section: `beam` of the configuration: option names without dashes; `shared_filesystem` is ours.
+        own_flags: of the command, for spelling suggestions.
+
+    Raises:
+        UsageError: a flag that no PipelineOptions class knows, with the nearest spelling.
+        ConfigError: the same for a key of the section.
+    """
+    known = _known_flags()
+    configured = _flags_of(section, known)
+    _refuse_unknown(flags, known, own_flags)
+    given = [*configured, *flags]
+    if not any(flag.split("=")[0] == "--runner" for flag in given):
+        given = [*_local_defaults(), *given]
+    return PipelineOptions(given)
+
+
+def threads_of_worker(options: PipelineOptions) -> int:
+    """Threads for one worker process, so that the processes on this machine do not fight for its cores."""
+    chosen = options.get_all_options()
+    cores = os.cpu_count() or 1
+    if chosen.get("direct_running_mode") != "multi_processing":
+        return cores
+    return max(1, cores // max(1, int(chosen.get("direct_num_workers") or cores)))
+
+
+def _local_defaults() -> list[str]:
+    cores = os.cpu_count() or 1
+    mode = "multi_processing" if cores > 1 else "in_memory"
+    return ["--runner=FnApiRunner", f"--direct_running_mode={mode}", f"--direct_num_workers={cores}"]
+
+
+def _known_flags() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for kind in _subclasses(PipelineOptions):
+        kind._add_argparse_args(_Once(parser))
+    return parser
+
+
+def _subclasses(kind: type) -> list[type]:
+    below = sorted(kind.__subclasses__(), key=lambda k: (k.__module__, k.__name__))
+    return [k for b in below for k in (b, *_subclasses(b))]
+
+
+class _Once:
+    """An argument parser to which the same flag may be added by several option classes."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parser = parser
+
+    def add_argument(self, *names: str, **options: Any) -> None:
+        fresh = [n for n in names if n not in self._parser._option_string_actions]
+        if fresh:
+            options.update(required=False)
+            self._parser.add_argument(*fresh, **options)
+
+    def add_value_provider_argument(self, *names: str, **options: Any) -> None:
+        self.add_argument(*names, **options)
+
+
+def _refuse_unknown(flags: Sequence[str], known: argparse.ArgumentParser, own: Sequence[str]) -> None:
+    _, unknown = known.parse_known_args(list(flags))
+    if unknown:
+        raise unknown_flag(unknown[0], [*known._option_string_actions, *own])
+
+
+def unknown_flag(flag: str, known: Sequence[str]) -> UsageError:
+    """The error for a flag that nobody knows, with the nearest spelling."""
+    name = flag.split("=")[0]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UsageError(
+        f"unknown flag {name}{hint} (`ruiji COMMAND --help` lists ours, Beam's documentation the runners')"
+    )
+
+
+def _flags_of(section: Mapping[str, Any], known: argparse.ArgumentParser) -> list[str]:
+    flags: list[str] = []
+    for name, value in section.items():
+        if name == "shared_filesystem":
+            continue
+        if f"--{name}" not in known._option_string_actions:
+            near = difflib.get_close_matches(f"--{name}", list(known._option_string_actions), n=1, cutoff=0.5)
+            hint = f"did you mean {near[0][2:]!r}? " if near else ""
+            raise ConfigError("configuration", f"beam.{name}", "no Beam pipeline option", f"{hint}see Beam's options")
+        flags += _flag(name, value)
+    return flags
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}"] if value else []
+    if isinstance(value, (list, tuple)):
+        return [f"--{name}={v}" for v in value]
+    return [f"--{name}={value}"]

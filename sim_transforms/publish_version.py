@@ -1,0 +1,195 @@
+"""Parts of a merged index -> a published version: put together, measured, gated, made visible by moving LATEST.
+
+Runs on the driver: it is one concatenation and a thousand queries. Object storage will do the concatenation by
+`compose`; the parts are laid out for it.
+"""
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy._core._multiarray_umath import __cpu_features__
+
+from sim_transforms.assign_shards import centroids_of, read_shard
+from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.measure_recall import ExactAnswer
+from sim_transforms.merge_shards import part_paths
+from sim_transforms.quality.recall import choose_ef, recall_interval
+from sim_transforms.records.batches import Array, ShardPlan
+from sim_transforms.records.manifests import (
+    Calibration,
+    Canary,
+    EmbeddingsManifest,
+    RecallInterval,
+    RowRange,
+    VersionManifest,
+)
+from sim_transforms.settings.stages import IndexSettings
+from sim_transforms.storage import versions
+from sim_transforms.storage.checksums import file_entry, index_file
+from sim_transforms.storage.object_store import ObjectStore
+
+CANARIES = 16
+MAX_EF = 2000
+
+
+@dataclass(frozen=True)
+class IndexOutcome:
+    """What the index job leaves for publishing.
+
+    Attributes:
+        plans: shards in row order.
+        exact: exact neighbours of sampled items.
+    """
+
+    plans: Sequence[ShardPlan]
+    exact: ExactAnswer
+
+
+def assemble_version(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> list[int]:
+    """Writes index.hnsw, items.parquet, centroids.npy and free_rows.npy; returns the bytes of each part."""
+    sizes = []
+    with (folder / "index.hnsw").open("wb") as out:
+        for path in part_paths(parts, len(plans)):
+            with path.open("rb") as part:
+                shutil.copyfileobj(part, out, 16 * 2**20)
+            sizes.append(path.stat().st_size)
+    _write_items(folder / "items.parquet", plans)
+    centroids = centroids_of(plans) if plans else np.zeros((0, 0), np.float32)
+    np.save(folder / "centroids.npy", centroids)
+    np.save(folder / "free_rows.npy", np.zeros(0, np.int32))
+    return sizes
+
+
+def _write_items(path: Path, plans: Sequence[ShardPlan]) -> None:
+    schema: pa.Schema | None = None
+    writer: pq.ParquetWriter | None = None
+    for plan in plans:
+        table = read_shard(plan.file.path).drop_columns(["embedding"])
+        rows = pa.array(np.arange(plan.first_row, plan.first_row + plan.file.items, dtype=np.int32))
+        table = table.add_column(0, "row", rows)
+        if writer is None:
+            schema = table.schema
+            writer = pq.ParquetWriter(path, schema)
+        writer.write_table(table)
+    if writer is None:
+        pq.write_table(pa.table({"row": pa.array([], pa.int32()), "item_id": pa.array([], pa.string())}), path)
+    else:
+        writer.close()
+
+
+def measure_version(
+    folder: Path, exact: ExactAnswer, manifest: EmbeddingsManifest, settings: IndexSettings, items: int
+) -> tuple[int, tuple[RecallInterval, ...], tuple[Canary, ...]]:
+    """Chooses ef_search for the recall target and measures recall@1 and recall@10 at it.
+
+    Raises:
+        RecallError: no ef_search up to 2,000 reaches the target.
+    """
+    k = min(10, items - 1)
+    if k < 1:
+        return max(settings.ef_construction, 1), (), ()
+    searcher = NativeSearcher(folder / "index.hnsw", settings.space, items, manifest.dimension)
+    measure = _measurement(searcher, exact, settings.space)
+    chosen = choose_ef(lambda ef: measure(ef, k), settings.recall_target, k, MAX_EF)
+    found, _ = searcher.search(exact.vectors[:CANARIES], min(10, items), chosen.ef_search)
+    canaries = tuple(
+        Canary(int(row), tuple(int(r) for r in answer if r >= 0))
+        for row, answer in zip(exact.rows[:CANARIES], found, strict=True)
+    )
+    return chosen.ef_search, (measure(chosen.ef_search, 1), chosen), canaries
+
+
+def _measurement(searcher: NativeSearcher, exact: ExactAnswer, space: str) -> Callable[[int, int], RecallInterval]:
+    distances = space_of(space).to_distances(exact.distances)
+
+    def measure(ef: int, k: int) -> RecallInterval:
+        found, found_distances = searcher.search(exact.vectors, k + 1, max(ef, k + 1))
+        others = drop_self(found, found_distances, exact.rows, k)
+        return recall_interval(others, distances[:, :k], k, ef)
+
+    return measure
+
+
+def drop_self(found: Array, distances: Array, rows: Array, k: int) -> Array:
+    """Distances [q, k] of the k nearest answers that are not the query's own row."""
+    others = np.where(found == rows[:, None], np.float32(np.inf), distances)
+    return np.sort(others, axis=1)[:, :k]
+
+
+def make_manifest(
+    folder: Path,
+    part_sizes: Sequence[int],
+    outcome: IndexOutcome,
+    embeddings: EmbeddingsManifest,
+    settings: IndexSettings,
+    calibration: Calibration | None,
+) -> VersionManifest:
+    """Measures the assembled folder and describes it; `parent` is left null."""
+    items = sum(p.file.items for p in outcome.plans)
+    ef_search, recall, canaries = measure_version(folder, outcome.exact, embeddings, settings, items)
+    names = ("m", "ef_construction", "seed", "shard_items", "shards", "neighbor_shards", "layout")
+    return VersionManifest(
+        parent=None,
+        catalog=embeddings.catalog_digest,
+        model=embeddings.model,
+        items=items,
+        dimension=embeddings.dimension,
+        space=settings.space,
+        parameters={name: getattr(settings, name) for name in names},
+        recall_target=settings.recall_target,
+        ef_search=ef_search,
+        recall=recall,
+        canaries=canaries,
+        churn=0.0,
+        row_ranges=tuple(RowRange(p.number, p.first_row, p.first_row + p.file.items) for p in outcome.plans),
+        calibration=calibration,
+        metadata_columns=embeddings.metadata_columns,
+        cpu=instruction_set(),
+        index=index_file(folder / "index.hnsw", part_sizes),
+        files=tuple(file_entry(folder, n) for n in ("centroids.npy", "free_rows.npy", "items.parquet")),
+    )
+
+
+def instruction_set() -> str:
+    """Machine and widest vector instructions, on which the last bits of floating point depend."""
+    widest = next((n for n in ("AVX512F", "AVX2", "SSE42", "ASIMD") if __cpu_features__.get(n)), "baseline")
+    return f"{platform.machine()}-{widest.lower()}"
+
+
+def publish_version(store: ObjectStore, folder: Path, manifest: VersionManifest) -> str:
+    """Publishes `folder` after the version that is LATEST now; a retry of what is LATEST already has succeeded."""
+    current = versions.latest(store)
+    if current is not None:
+        published = versions.load_manifest(store, current)
+        again = replace(manifest, parent=published.parent)
+        if versions.version_id(again.text()) == current:
+            return versions.publish(store, folder, again)
+    return versions.publish(store, folder, replace(manifest, parent=current))
+
+
+def write_timings(folder: Path, timings: dict[str, Any]) -> None:
+    """Writes timings.json, which no checksum covers."""
+    (folder / "timings.json").write_text(json.dumps(timings, sort_keys=True, indent=2) + "\n")
+
+
+def describe_published(store: ObjectStore, version: str) -> dict[str, Any]:
+    """Small facts of a version in the store, for the summary and the state of the run."""
+    manifest = versions.load_manifest(store, version)
+    at_ten = [r for r in manifest.recall if r.k == max(x.k for x in manifest.recall)]
+    return {
+        "version": version,
+        "folder": str(store.local_path(f"versions/{version}")),
+        "items": manifest.items,
+        "recall_at_10": at_ten[0].recall if at_ten else None,
+        "ef_search": manifest.ef_search,
+        "bytes": manifest.index.size_bytes,
+    }

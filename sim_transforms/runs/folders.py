@@ -1,0 +1,79 @@
+"""Artefacts appear whole or not at all: written aside, synced, then swapped in.
+
+States that a crash can leave, and what `recover` makes of them:
+
+| `<name>` | `.<name>.new` (sealed by a rename) | `.<name>.old` | then |
+|---|---|---|---|
+| old | - | - | nothing to do |
+| old | whole | - | the swap goes on |
+| - | whole | old | the swap goes on |
+| new | - | old | the old one is removed |
+
+`.<name>.tmp` is a folder being written; it is thrown away.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sim_transforms.storage.files import sync
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """Gives an empty folder; on success it takes the place of `target`, whatever stood there before."""
+    temporary, sealed, _ = _names(target)
+    recover(target)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_tree(temporary)
+    os.rename(temporary, sealed)
+    sync(target.parent)
+    recover(target)
+
+
+def recover(target: Path) -> None:
+    """Puts right what a crash has left beside `target`."""
+    temporary, sealed, old = _names(target)
+    shutil.rmtree(temporary, ignore_errors=True)
+    if sealed.exists():
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.rename(target, old)
+        os.rename(sealed, target)
+        sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the manifest is there, and every file it lists with the size it says."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return False
+    try:
+        manifest = json.loads(path.read_bytes())
+        entries = [(e["name"], e["size_bytes"]) for e in manifest.get("files", [])]
+        if "index" in manifest:
+            entries.append(("index.hnsw", manifest["index"]["size_bytes"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in entries)
+
+
+def _names(target: Path) -> tuple[Path, Path, Path]:
+    temporary, sealed, old = (target.with_name(f".{target.name}.{kind}") for kind in ("tmp", "new", "old"))
+    return temporary, sealed, old
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        sync(path)
+    sync(folder)

@@ -1,0 +1,56 @@
+"""What a working directory knows of its stages: the digest they last ran with, and what they said."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from sim_transforms.records.codec import canonical_json
+from sim_transforms.runs.folders import is_whole
+from sim_transforms.storage.files import write_file
+
+
+class StageState:
+    """JSON files in `<workdir>/state/`, one a stage, each written whole after its stage has finished."""
+
+    def __init__(self, workdir: Path) -> None:
+        """Reads nothing yet."""
+        self.workdir = workdir
+
+    def done(self, stage: str, digest: str) -> bool:
+        """Whether the stage ran with this digest and its output still stands as it left it."""
+        record = self._read(stage)
+        if record is None or record["digest"] != digest:
+            return False
+        output = Path(record["output"])
+        return is_whole(output) and _manifest_digest(output) == record["manifest"]
+
+    def value(self, stage: str) -> dict[str, Any] | None:
+        """The results that the stage recorded."""
+        record = self._read(stage)
+        return record["results"] if record else None
+
+    def record(self, stage: str, digest: str, output: Path, results: dict[str, Any]) -> None:
+        """Notes that the stage has finished."""
+        entry = {"digest": digest, "output": str(output), "manifest": _manifest_digest(output), "results": results}
+        path = self._path(stage)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, canonical_json(entry).encode())
+
+    def _read(self, stage: str) -> dict[str, Any] | None:
+        path = self._path(stage)
+        if not path.is_file():
+            return None
+        try:
+            record = json.loads(path.read_bytes())
+        except ValueError:
+            return None
+        whole = isinstance(record, dict) and record.keys() >= {"digest", "output", "manifest", "results"}
+        return record if whole else None
+
+    def _path(self, stage: str) -> Path:
+        return self.workdir / "state" / f"{stage}.json"
+
+
+def _manifest_digest(output: Path) -> str:
+    return hashlib.sha256((output / "manifest.json").read_bytes()).hexdigest()

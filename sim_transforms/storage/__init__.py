@@ -1,0 +1,1 @@
+"""Files, checksums, object stores and the published versions in them."""

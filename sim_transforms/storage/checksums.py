@@ -1,0 +1,85 @@
+"""CRC32C as object stores give it, and SHA-256."""
+
+import base64
+import hashlib
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import google_crc32c
+
+from sim_transforms.records.manifests import FileEntry, FilePart, IndexFile
+
+_BLOCK = 4 * 2**20
+_POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
+
+
+def file_entry(folder: Path, name: str) -> FileEntry:
+    """Describes a file in one pass."""
+    crc, sha, size = google_crc32c.Checksum(), hashlib.sha256(), 0
+    with (folder / name).open("rb") as file:
+        while block := file.read(_BLOCK):
+            crc.update(block)
+            sha.update(block)
+            size += len(block)
+    return FileEntry(name, size, base64.b64encode(crc.digest()).decode(), sha.hexdigest())
+
+
+def index_file(path: Path, part_sizes: Sequence[int]) -> IndexFile:
+    """Describes index.hnsw by its parts; the whole file's CRC32C is combined from theirs.
+
+    Args:
+        path: of the file.
+        part_sizes: bytes of each part, in file order; their sum is the file's size.
+    """
+    whole, parts, offset = _encode(0), [], 0
+    with path.open("rb") as file:
+        for size in part_sizes:
+            crc, sha = google_crc32c.Checksum(), hashlib.sha256()
+            for start in range(0, size, _BLOCK):
+                block = file.read(min(_BLOCK, size - start))
+                crc.update(block)
+                sha.update(block)
+            whole = combine_crc32c(whole, base64.b64encode(crc.digest()).decode(), size)
+            parts.append(FilePart(offset, size, sha.hexdigest()))
+            offset += size
+        assert not file.read(1), "the parts do not cover the file"
+    return IndexFile(offset, whole, tuple(parts))
+
+
+def combine_crc32c(first: str, second: str, second_bytes: int) -> str:
+    """CRC32C of two byte strings one after the other, from theirs and the length of the second.
+
+    The first checksum is moved past `second_bytes` zero bytes by squaring the matrix of one zero bit over GF(2)
+    (Adler, crc32_combine of zlib).
+    """
+    crc, operator = _decode(first), _one_zero_bit()
+    length = second_bytes * 8
+    while length:
+        if length & 1:
+            crc = _times(operator, crc)
+        operator = [_times(operator, column) for column in operator]
+        length >>= 1
+    return _encode(crc ^ _decode(second))
+
+
+def _one_zero_bit() -> list[int]:
+    return [_POLYNOMIAL, *(1 << bit for bit in range(31))]
+
+
+def _times(matrix: Sequence[int], vector: int) -> int:
+    total, place = 0, 0
+    while vector:
+        if vector & 1:
+            total ^= matrix[place]
+        vector >>= 1
+        place += 1
+    return total
+
+
+def _decode(text: str) -> int:
+    return int(struct.unpack(">I", base64.b64decode(text))[0])
+
+
+def _encode(value: int) -> str:
+    return base64.b64encode(struct.pack(">I", value)).decode()

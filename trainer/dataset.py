@@ -1,0 +1,27 @@
+"""Examples -> features, through the same TensorFlow Transform graph that serves queries."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from sim_transforms.features.example_format import FEATURE_SPEC
+from sim_transforms.features.preprocessing import FEATURES, MEDIA
+
+
+class FeatureReader:
+    """Serialised examples -> features, with the transform graph of an examples folder."""
+
+    def __init__(self, examples: Path) -> None:
+        self._layer = tft.TFTransformOutput(str(examples / "transform")).transform_features_layer()
+
+    def features(self, serialized: Sequence[bytes]) -> Any:
+        """[b] serialised examples -> [b, *shape] float32."""
+        return self._transform(tf.constant(list(serialized)))
+
+    @tf.function(reduce_retracing=True)
+    def _transform(self, serialized: Any) -> Any:
+        parsed = tf.io.parse_example(serialized, {MEDIA: FEATURE_SPEC[MEDIA]})
+        return self._layer(parsed)[FEATURES]

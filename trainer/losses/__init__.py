@@ -1,0 +1,1 @@
+"""Metric losses: a pure function and a thin registered Keras class each."""

@@ -1,0 +1,57 @@
+"""The network: a small convolutional trunk and an embedding head of unit length."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="ruiji")
+class MetricEmbedding(keras.layers.Layer):
+    """A linear map to [b, size] and its L2 normalisation.
+
+    A zero vector has no direction: lengths below 1e-6 are taken as 1e-6, so that its image is finite.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+        self.linear = keras.layers.Dense(size, name="linear")
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights of the linear map."""
+        self.linear.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        """[b, n] -> [b, size] of unit length."""
+        mapped = self.linear(inputs)
+        length = ops.sqrt(ops.sum(ops.square(mapped), axis=-1, keepdims=True))
+        return mapped / ops.maximum(length, 1e-6)
+
+    def get_config(self) -> dict[str, Any]:
+        """Parameters, for saving."""
+        return {**super().get_config(), "size": self.size}
+
+
+def convolutional_model(shape: tuple[int, ...], embedding_size: int) -> keras.Model:
+    """Three blocks of two 3x3 convolutions with batch normalisation, halved between, then the head.
+
+    Args:
+        shape: (height, width, channels) of the features, at least 4 x 4.
+        embedding_size: of the output.
+
+    Returns:
+        A model [b, *shape] float32 -> [b, embedding_size] float32, unit length.
+    """
+    inputs = keras.Input(shape, name="features")
+    hidden = inputs
+    for block, filters in enumerate((32, 64, 128)):
+        for layer in range(2):
+            hidden = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{block}{layer}")(hidden)
+            hidden = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{block}{layer}")(hidden)
+            hidden = keras.layers.ReLU(name=f"relu{block}{layer}")(hidden)
+        if block < 2:
+            hidden = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{block}")(hidden)
+    hidden = keras.layers.GlobalAveragePooling2D(name="mean")(hidden)
+    return keras.Model(inputs, MetricEmbedding(embedding_size, name="embedding")(hidden), name="ruiji")

@@ -1,0 +1,1 @@
+"""Terms that need no labels: losses on two augmented views of the same items."""

@@ -1,0 +1,57 @@
+"""Views of pictures: a random shift, turn, zoom and stretch an item, drawn from a seed and the step alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths of the random affine map.
+
+    Attributes:
+        shift: share of height and width, to each side.
+        turn: radians, to each side.
+        zoom: share, larger and smaller, each axis on its own.
+        shear: share, to each side.
+    """
+
+    shift: float = 0.08
+    turn: float = 0.2
+    zoom: float = 0.12
+    shear: float = 0.1
+
+
+def augment(features: Any, seed: Any, strength: Augmentation) -> Any:
+    """[b, h, w, c] float32 -> the same shape; the border is continued outwards.
+
+    Args:
+        features: the batch.
+        seed: [2] int32; the same seed gives the same views.
+        strength: of the map.
+    """
+    count = tf.shape(features)[0]
+    draws = tf.random.stateless_uniform([6, count], seed, -1.0, 1.0)
+    transforms = _affine(draws, tf.cast(tf.shape(features)[1:3], tf.float32), strength)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=features,
+        transforms=transforms,
+        output_shape=tf.shape(features)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
+
+
+def _affine(draws: Any, size: Any, strength: Augmentation) -> Any:
+    """[6, b] draws from -1 to 1 -> [b, 8] coefficients of maps around the middle of the picture."""
+    turn, shear = draws[0] * strength.turn, draws[1] * strength.shear
+    wide, high = 1.0 + draws[2] * strength.zoom, 1.0 + draws[3] * strength.zoom
+    a, b = wide * tf.cos(turn), wide * (shear - tf.sin(turn))
+    c, d = high * tf.sin(turn), high * tf.cos(turn)
+    middle_y, middle_x = (size[0] - 1.0) / 2.0, (size[1] - 1.0) / 2.0
+    right = middle_x - a * middle_x - b * middle_y + draws[4] * strength.shift * size[1]
+    down = middle_y - c * middle_x - d * middle_y + draws[5] * strength.shift * size[0]
+    zeros = tf.zeros_like(a)
+    return tf.stack([a, b, right, c, d, down, zeros, zeros], axis=1)
