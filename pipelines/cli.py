@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", command: Command) -> None:
+def _add(commands: "argparse._SubParsersAction[_Parser]", command: Command) -> None:
     sub = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
     sub.set_defaults(chosen=command)
     if command.name == "versions":

@@ -9,7 +9,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from sim_transforms.storage.open import open_store
 
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
 from sim_transforms.embed_examples import EmbedExamples
@@ -20,11 +19,13 @@ from sim_transforms.publish_version import (
     assemble_version,
     describe_published,
     make_manifest,
+    measure_speed,
     publish_version,
     write_timings,
 )
 from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, ModelManifest
 from sim_transforms.settings.stages import IndexSettings, Settings
+from sim_transforms.storage.open import open_store
 
 
 def embed(examples: Path, model: Path, output: Path, scratch: Path, options: PipelineOptions) -> EmbeddingsManifest:
@@ -68,7 +69,8 @@ def publish_index(
     store = open_store(settings.store)
     sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans)
     described = make_manifest(version, sizes, built.outcome, manifest, settings.index, calibration)
-    write_timings(version, timings)
+    speed = measure_speed(version, built.outcome.exact, described)
+    write_timings(version, {**timings, **speed})
     published = publish_version(store, version, described)
     rejected = {"rejected": built.totals.rejected}
-    return {**describe_published(store, published), **rejected}
+    return {**describe_published(store, published), **rejected, **speed}

@@ -1,7 +1,7 @@
 """catalog + media -> examples/: decoded media as TFRecords, analysed by TensorFlow Transform.
 
-    ruiji preprocess --config configs/digits.yaml
-    ruiji preprocess --config configs/digits.yaml --runner=FlinkRunner --flink_master=localhost:8081
+ruiji preprocess --config configs/digits.yaml
+ruiji preprocess --config configs/digits.yaml --runner=FlinkRunner --flink_master=localhost:8081
 """
 
 from pathlib import Path

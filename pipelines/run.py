@@ -6,13 +6,12 @@ ruiji run --config configs/digits.yaml --runner=FlinkRunner --flink_master=local
 
 from typing import Any
 
-from sim_transforms.runs.lock import workdir_lock
-from sim_transforms.runs.state import StageState
-
 from pipelines._main import Main
 from pipelines.stages import Stages
 from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
+from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import StageResult, run_stage
+from sim_transforms.runs.state import StageState
 from sim_transforms.settings.stages import Settings
 
 

@@ -4,10 +4,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sim_transforms.runs.digests import tree_digest
-
 from pipelines._main import Main, Progress
 from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.runs.digests import tree_digest
 from sim_transforms.runs.stages import Results, Stage, scratch_folder
 from sim_transforms.settings.stages import Settings
 

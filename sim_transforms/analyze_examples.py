@@ -67,5 +67,3 @@ def keep_share(batch: pa.RecordBatch, share: float) -> pa.RecordBatch:
 
 def _hash(item_id: bytes) -> int:
     return int.from_bytes(hashlib.sha256(b"analyze:" + item_id).digest()[:8], "big")
-
-

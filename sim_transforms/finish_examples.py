@@ -104,7 +104,9 @@ def _refuse_duplicates(reports: Sequence[ShardReport]) -> None:
     if twice:
         shown = "; ".join(f"{i!r} in rows {', '.join(map(str, rows))}" for i, rows in sorted(twice)[:_SHOWN])
         more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
-        raise CatalogError(f"the catalog gives {len(twice)} item_id(s) more than once: {shown}{more}; ids must be unique")
+        raise CatalogError(
+            f"the catalog gives {len(twice)} item_id(s) more than once: {shown}{more}; ids must be unique"
+        )
 
 
 def _judge_rejects(
@@ -126,9 +128,7 @@ def _write_rejects(path: Path, failed: Sequence[FailedItem]) -> None:
     pq.write_table(pa.Table.from_pylist([asdict(f) for f in failed], REJECTS_SCHEMA), path)
 
 
-def _statistics(
-    reports: Sequence[ShardReport], failed: Sequence[FailedItem], totals: LedgerTotals
-) -> dict[str, Any]:
+def _statistics(reports: Sequence[ShardReport], failed: Sequence[FailedItem], totals: LedgerTotals) -> dict[str, Any]:
     labels: dict[str, Counter[str]] = {}
     for label, split, count in (entry for r in reports for entry in r.labels):
         labels.setdefault(label, Counter())[split] += count
@@ -139,4 +139,3 @@ def _statistics(
         "record_bytes": sum(r.file.size_bytes for r in reports),
         "rejected": dict(sorted(Counter(f.reason for f in failed).items())),
     }
-

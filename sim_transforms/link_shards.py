@@ -7,7 +7,7 @@ to `neighbor_shards` shards, and a few row numbers with distances back.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
@@ -26,7 +26,7 @@ FORWARD = "forward"
 
 @dataclass
 class LinkShards(beam.PTransform):
-    """Built ShardPlans -> main output: (shard number, ShardPlan) with linked files written; `forward`: (shard, Forward).
+    """Built ShardPlans -> main output: (shard, ShardPlan) with linked files written; `forward`: (shard, Forward).
 
     Attributes:
         plans: side input, all ShardPlans in shard order.
@@ -39,11 +39,11 @@ class LinkShards(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, built: beam.PCollection[ShardPlan]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, built: beam.PCollection[ShardPlan]) -> Any:
         """Sends the queries out, then searches them where they arrive."""
         numbered = built | "Number" >> beam.Map(by_number)
         queries = built | "SendQueries" >> beam.FlatMap(send_queries, self.plans, self.settings.neighbor_shards)
-        linker = beam.ParDo(_Link(self.settings), self.plans).with_output_types(tuple[int, ShardPlan]).with_outputs(FORWARD, main="linked")
+        linker = beam.ParDo(_Link(self.settings), self.plans).with_outputs(FORWARD, main="linked")
         joined = {"plan": numbered, "queries": queries} | "Meet" >> beam.CoGroupByKey()
         return joined | "Link" >> linker
 
@@ -63,7 +63,7 @@ def send_queries(plan: ShardPlan, plans: list[ShardPlan], neighbor_shards: int) 
 
 
 def neighbor_numbers(vectors: Array, own: int, centroids: Array, neighbor_shards: int) -> Array:
-    """[n, neighbor_shards] int32: the nearest shards of each item but its own, nearest first, -1 where there are no more."""
+    """[n, neighbor_shards] int32: the nearest shards of each item but its own, nearest first, -1 for no more."""
     nearest = nearest_cells(vectors, centroids, neighbor_shards + 1)
     order = np.argsort(nearest == own, axis=1, kind="stable")
     others = np.take_along_axis(np.where(nearest == own, -1, nearest), order, axis=1)
@@ -76,7 +76,7 @@ class _Link(beam.DoFn):
 
     def process(
         self, element: tuple[int, dict[str, Iterable[Any]]], plans: list[ShardPlan]
-    ) -> Iterator[tuple[int, ShardPlan] | beam.pvalue.TaggedOutput]:
+    ) -> Iterator[tuple[int, ShardPlan] | beam.pvalue.TaggedOutput[Literal["forward"], tuple[int, Forward]]]:
         """Searches the queries in this shard, saves its new links, sends the answers home."""
         number, inputs = element
         (plan,) = inputs["plan"]

@@ -18,7 +18,8 @@ from sim_transforms.build_shards import graph_path
 from sim_transforms.hnsw.build import load_graph
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
 from sim_transforms.hnsw.link import Forward
-from sim_transforms.hnsw.merge import UpperLayers, build_upper, merge_links
+from sim_transforms.hnsw.merge import build_upper, merge_links
+from sim_transforms.hnsw.upper import UpperLayers
 from sim_transforms.link_shards import load_linked
 from sim_transforms.records.batches import Array, ShardPlan, vectors_of
 from sim_transforms.settings.stages import IndexSettings
@@ -44,9 +45,7 @@ class MergeShards(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(
-        self, inputs: tuple[beam.PCollection[tuple[int, ShardPlan]], beam.PCollection[tuple[int, Forward]]]
-    ) -> beam.PCollection[ShardPlan]:
+    def expand(self, inputs: Any) -> beam.PCollection[ShardPlan]:
         """Writes the records, gathers the upper items, then writes header and upper links."""
         linked, forward = inputs
         joined = {"plan": linked, "forward": forward} | "Meet" >> beam.CoGroupByKey()

@@ -52,14 +52,14 @@ def _local_defaults() -> list[str]:
 
 def _known_flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for kind in _subclasses(PipelineOptions):
+    for kind in _option_classes(PipelineOptions):
         kind._add_argparse_args(_Once(parser))
     return parser
 
 
-def _subclasses(kind: type) -> list[type]:
-    below = sorted(kind.__subclasses__(), key=lambda k: (k.__module__, k.__name__))
-    return [k for b in below for k in (b, *_subclasses(b))]
+def _option_classes(kind: Any) -> list[Any]:
+    below: list[Any] = sorted(kind.__subclasses__(), key=lambda k: (k.__module__, k.__name__))
+    return [k for b in below for k in (b, *_option_classes(b))]
 
 
 class _Once:

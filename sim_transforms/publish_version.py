@@ -7,6 +7,8 @@ Runs on the driver: it is one concatenation and a thousand queries. Object stora
 import json
 import platform
 import shutil
+import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy._core._multiarray_umath import __cpu_features__
+from numpy.lib import introspect
 
 from sim_transforms.assign_shards import centroids_of, read_shard
 from sim_transforms.hnsw.search import NativeSearcher
@@ -161,8 +163,10 @@ def make_manifest(
 
 def instruction_set() -> str:
     """Machine and widest vector instructions, on which the last bits of floating point depend."""
-    widest = next((n for n in ("AVX512F", "AVX2", "SSE42", "ASIMD") if __cpu_features__.get(n)), "baseline")
-    return f"{platform.machine()}-{widest.lower()}"
+    chosen = {
+        entry["current"] for kinds in introspect.opt_func_info(func_name="add").values() for entry in kinds.values()
+    }
+    return f"{platform.machine()}:{max(chosen)}"
 
 
 def publish_version(store: ObjectStore, folder: Path, manifest: VersionManifest) -> str:
@@ -174,6 +178,19 @@ def publish_version(store: ObjectStore, folder: Path, manifest: VersionManifest)
         if versions.version_id(again.text()) == current:
             return versions.publish(store, folder, again)
     return versions.publish(store, folder, replace(manifest, parent=current))
+
+
+def measure_speed(folder: Path, exact: ExactAnswer, manifest: VersionManifest) -> dict[str, float]:
+    """Queries a second at the manifest's ef_search, one thread, the median of five passes."""
+    if not len(exact.rows):
+        return {}
+    searcher = NativeSearcher(folder / "index.hnsw", manifest.space, manifest.items, manifest.dimension)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        searcher.search(exact.vectors, 10, manifest.ef_search)
+        seconds.append(time.perf_counter() - began)
+    return {"queries_per_second": round(len(exact.rows) / statistics.median(seconds), 1)}
 
 
 def write_timings(folder: Path, timings: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import apache_beam as beam
 
@@ -26,9 +27,9 @@ class ReadCatalog(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, pipeline: beam.Pipeline) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, pipeline: beam.Pipeline) -> Any:
         """Spreads the parts over the workers and reads each."""
-        reader = beam.ParDo(_Read(self.plan, self.split_seed)).with_output_types(MediaRef).with_outputs(FAILED, main="references")
+        reader = beam.ParDo(_Read(self.plan, self.split_seed)).with_outputs(FAILED, main="references")
         return pipeline | "Parts" >> beam.Create(self.plan.parts) | "Spread" >> beam.Reshuffle() | "Read" >> reader
 
 
@@ -36,7 +37,9 @@ class _Read(beam.DoFn):
     def __init__(self, plan: CatalogPlan, split_seed: int) -> None:
         self._plan, self._split_seed = plan, split_seed
 
-    def process(self, part: CatalogPart) -> Iterator[MediaRef | beam.pvalue.TaggedOutput]:
+    def process(
+        self, part: CatalogPart
+    ) -> Iterator[MediaRef | beam.pvalue.TaggedOutput[Literal["failed"], FailedItem]]:
         """Reads one part."""
         for entry in read_part(self._plan, part, self._split_seed):
             yield beam.pvalue.TaggedOutput(FAILED, entry) if isinstance(entry, FailedItem) else entry

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import apache_beam as beam
 import pyarrow as pa
@@ -35,17 +36,24 @@ class ReadEmbeddings(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, paths: beam.PCollection[str]) -> beam.pvalue.DoOutputsTuple:
+    def expand(self, paths: beam.PCollection[str]) -> Any:
         """Spreads the files over the workers and reads each."""
-        reader = beam.ParDo(_Read(self.space)).with_output_types(pa.RecordBatch).with_outputs(FAILED, LEDGER, main="batches")
+        reader = beam.ParDo(_Read(self.space)).with_outputs(FAILED, LEDGER, main="batches")
         return paths | "Spread" >> beam.Reshuffle() | "Read" >> reader
+
+
+_Output = (
+    pa.RecordBatch
+    | beam.pvalue.TaggedOutput[Literal["failed"], FailedItem]
+    | beam.pvalue.TaggedOutput[Literal["ledger"], LedgerEntry]
+)
 
 
 class _Read(beam.DoFn):
     def __init__(self, space: str) -> None:
         self._space = space
 
-    def process(self, path: str) -> Iterator[pa.RecordBatch | beam.pvalue.TaggedOutput]:
+    def process(self, path: str) -> Iterator[_Output]:
         """Reads one file in batches."""
         rows = rejected = 0
         for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):

@@ -1,7 +1,7 @@
 """References -> TFRecord files of decoded media, one a shard, with what is known of each record.
 
-References, never pixels, are grouped by shard; a shard is decoded in the order of item_id and written as one file under a
-temporary name that is renamed when it is whole.
+References, never pixels, are grouped by shard; a shard is decoded in the order of item_id and written as one file
+under a temporary name that is renamed when it is whole.
 """
 
 import hashlib

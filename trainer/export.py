@@ -39,8 +39,8 @@ def export_model(network: keras.Model, examples: Path, output: Path) -> None:
 def fingerprint(network: keras.Model, examples: Path, manifest: ExamplesManifest) -> str:
     """Hex SHA-256 over weights, the transform graph's constants and the decoder's version.
 
-    The constants are read off by running the graph on every byte value, and the vocabulary; the bytes of the files change
-    with each save and are left out.
+    The constants are read off by running the graph on every byte value, and the vocabulary; the bytes of the files
+    change with each save and are left out.
     """
     digest = hashlib.sha256(manifest.decoder.encode())
     digest.update(json.dumps([manifest.media.dtype, list(manifest.media.shape)]).encode())

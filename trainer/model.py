@@ -35,7 +35,10 @@ class MetricEmbedding(keras.layers.Layer):
 
 
 def convolutional_model(shape: tuple[int, ...], embedding_size: int) -> keras.Model:
-    """Three blocks of two 3x3 convolutions with batch normalisation, halved between, then the head.
+    """Three 3x3 convolutions with batch normalisation, halved in between, flattened, then the head.
+
+    Flattened rather than averaged over places: where a stroke stands is what tells classes apart that were never
+    trained on (README of the trainer has the figures).
 
     Args:
         shape: (height, width, channels) of the features, at least 4 x 4.
@@ -47,11 +50,20 @@ def convolutional_model(shape: tuple[int, ...], embedding_size: int) -> keras.Mo
     inputs = keras.Input(shape, name="features")
     hidden = inputs
     for block, filters in enumerate((32, 64, 128)):
-        for layer in range(2):
-            hidden = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{block}{layer}")(hidden)
-            hidden = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{block}{layer}")(hidden)
-            hidden = keras.layers.ReLU(name=f"relu{block}{layer}")(hidden)
+        hidden = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{block}")(hidden)
+        hidden = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{block}")(hidden)
+        hidden = keras.layers.ReLU(name=f"relu{block}")(hidden)
         if block < 2:
             hidden = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{block}")(hidden)
-    hidden = keras.layers.GlobalAveragePooling2D(name="mean")(hidden)
+    hidden = _at_most_places(hidden, 8)
+    hidden = keras.layers.Flatten(name="flat")(hidden)
     return keras.Model(inputs, MetricEmbedding(embedding_size, name="embedding")(hidden), name="ruiji")
+
+
+def _at_most_places(hidden: Any, places: int) -> Any:
+    """Averages down to at most places x places, so that the head does not grow with the size of the pictures."""
+    height, width = hidden.shape[1:3]
+    pool = (-(-height // places), -(-width // places))
+    if pool == (1, 1):
+        return hidden
+    return keras.layers.AveragePooling2D(pool, padding="same", name="places")(hidden)

@@ -114,8 +114,8 @@ def _held_out(item_id: str, share: float, seed: int) -> bool:
 class BalancedSampler:
     """An endless stream of batches of rows: P classes drawn without repetition, K examples of each.
 
-    A class is walked in a seeded order and shuffled anew when it is through, so that all its examples come equally often;
-    one of fewer than K examples repeats them within a batch. With fewer than P classes all take part.
+    A class is walked in a seeded order and shuffled anew when it is through, so that all its examples come equally
+    often; one of fewer than K examples repeats them within a batch. With fewer than P classes all take part.
     """
 
     def __init__(self, labels: Array, rows: Array, classes: int, examples: int, seed: int) -> None:

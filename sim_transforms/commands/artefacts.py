@@ -43,8 +43,8 @@ def load_embeddings(folder: Path) -> EmbeddedItems:
         empty = np.zeros(0, dtype=str)
         return EmbeddedItems(empty, empty, empty, np.zeros((0, manifest.dimension), np.float32))
     table = pa.concat_tables(tables)
-    texts = [np.array(table.column(n).to_pylist(), dtype=str) for n in names[:3]]
-    return EmbeddedItems(*texts, vectors_of(table.column("embedding")))
+    ids, labels, splits = (np.array(table.column(n).to_pylist(), dtype=str) for n in names[:3])
+    return EmbeddedItems(ids, labels, splits, vectors_of(table.column("embedding")))
 
 
 class DecodedMedia:

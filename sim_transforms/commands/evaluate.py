@@ -1,7 +1,7 @@
 """`ruiji evaluate`: does the model bring items of one class together, on classes it knows and on classes it never saw?
 
-Protocol of the design page: the gallery is the train items of all labels, the queries are the test items; raw pixels are
-measured on the same items in the same run. Exact search, so that no error of an index mixes in.
+Protocol of the design page: the gallery is the train items of all labels, the queries are the test items; raw pixels
+are measured on the same items in the same run. Exact search, so that no error of an index mixes in.
 """
 
 from pathlib import Path
@@ -26,8 +26,8 @@ def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> di
     """Retrieval metrics of test items among train items.
 
     Returns:
-        {"known": metrics, "unseen": metrics, "raw": {"known": metrics, "unseen": metrics}}; a group without test items is
-        empty, and "raw" is null above 1 GiB of decoded media.
+        {"known": metrics, "unseen": metrics, "raw": {"known": metrics, "unseen": metrics}}; a group without test items
+        is empty, and "raw" is null above 1 GiB of decoded media.
     """
     items = load_embeddings(embeddings)
     known = ModelManifest.load(model).train_labels

@@ -97,5 +97,3 @@ def search_text(result: dict[str, Any]) -> str:
     if result["no_match"]:
         lines.append("no match: the nearest item is farther than the calibrated threshold")
     return "\n".join(lines)
-
-

@@ -1,7 +1,7 @@
 """Loads an exported model and embeds decoded media, always at one batch shape.
 
-TensorFlow's results change in their last bits with the size of the batch, so every call is padded to the same one; a query
-is embedded as the item was.
+TensorFlow's results change in their last bits with the size of the batch, so every call is padded to the same
+one; a query is embedded as the item was.
 """
 
 from collections.abc import Sequence

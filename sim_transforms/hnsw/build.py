@@ -1,6 +1,7 @@
 """One shard's HNSW, built by NMSLIB so that the same vectors give the same graph everywhere.
 
-NMSLIB's generator of levels is local to a thread and goes on from build to build: hence one thread, made for this build.
+NMSLIB's generator of levels is local to a thread and goes on from build to build: hence one thread, made for this
+build.
 """
 
 import tempfile

@@ -1,7 +1,7 @@
 """k-means cells, so that a shard holds items that are near to each other and its size is bounded.
 
-Written out in numpy and numba, with sums in a fixed order, because the same items must fall into the same cells whatever
-runner, batch size or number of threads.
+Written out in numpy and numba, with sums in a fixed order, because the same items must fall into the same cells
+whatever runner, batch size or number of threads.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Opens a published version for queries.
 
-    version = open_version("work/digits/store")
-    for match in version.search_item("digit-0000", k=5): ...
+version = open_version("work/digits/store")
+for match in version.search_item("digit-0000", k=5): ...
 """
 
 import threading
@@ -75,10 +75,14 @@ class OpenVersion:
         Raises:
             UsageError: another dimension, NaN or infinite values, a zero vector in the space cosine, k below 1.
         """
+        rows, distances = self.search_rows(vectors, k, ef_search)
+        return [self._matches(r[r >= 0], d[r >= 0]) for r, d in zip(rows, distances, strict=True)]
+
+    def search_rows(self, vectors: Array, k: int, ef_search: int | None = None) -> tuple[Array, Array]:
+        """The same as rows [q, k] int32 (-1 where there are no more) and distances [q, k] float32 (infinite there)."""
         queries = self._queries(vectors)
         with self._lock:
-            rows, distances = self._searcher.search(queries, k, ef_search or self.manifest.ef_search)
-        return [self._matches(r[r >= 0], d[r >= 0]) for r, d in zip(rows, distances, strict=True)]
+            return self._searcher.search(queries, k, ef_search or self.manifest.ef_search)
 
     def search_item(self, item_id: str, k: int, ef_search: int | None = None) -> list[Match]:
         """The nearest items of an indexed item, itself left out; raises NotFound."""

@@ -74,10 +74,7 @@ def plan_catalog(source: str, allow_outside: bool) -> CatalogPlan:
     kind = "folder" if path.is_dir() else _SUFFIXES.get(path.suffix.lower(), "")
     if not kind:
         raise CatalogError(f"catalog {source}: one of {', '.join(_SUFFIXES)} or a folder is expected")
-    if kind == "folder":
-        rows, columns, parts = len(_files(path)), {}, (CatalogPart(0, 1),)
-    else:
-        rows, columns, parts = _survey(path, kind)
+    rows, columns, parts = _survey_folder(path) if kind == "folder" else _survey(path, kind)
     if not rows:
         raise CatalogError(f"catalog {source}: it holds no items")
     return CatalogPlan(kind, str(path), columns, rows, parts, allow_outside)
@@ -87,6 +84,10 @@ def _nearest(path: Path) -> str:
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.5)
     return f"; did you mean {path.with_name(near[0])}?" if near else ""
+
+
+def _survey_folder(path: Path) -> tuple[int, dict[str, str], tuple[CatalogPart, ...]]:
+    return len(_files(path)), {}, (CatalogPart(0, 1),)
 
 
 def _survey(path: Path, kind: str) -> tuple[int, dict[str, str], tuple[CatalogPart, ...]]:

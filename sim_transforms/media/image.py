@@ -105,8 +105,12 @@ def _open(data: bytes) -> Image.Image:
 
 def _decoding_error(error: BaseException) -> MediaError:
     text = " ".join(str(error).split())[:200] or type(error).__name__
-    short = any(word in text.lower() for word in ("truncated", "unexpected end", "not enough image data", "broken data"))
-    return MediaError("truncated" if short or isinstance(error, EOFError) else "damaged", f"the decoder stopped: {text}")
+    short = any(
+        word in text.lower() for word in ("truncated", "unexpected end", "not enough image data", "broken data")
+    )
+    return MediaError(
+        "truncated" if short or isinstance(error, EOFError) else "damaged", f"the decoder stopped: {text}"
+    )
 
 
 def _flatten(picture: Image.Image, mode: str) -> Image.Image:

@@ -18,9 +18,7 @@ BLOCK = 16_384
 _QUERIES = 256
 
 
-def exact_neighbors(
-    queries: Floats, base: Floats, k: int, space: str, *, block: int = BLOCK
-) -> tuple[Rows, Floats]:
+def exact_neighbors(queries: Floats, base: Floats, k: int, space: str, *, block: int = BLOCK) -> tuple[Rows, Floats]:
     """The k nearest rows of `base` for each query, by comparing with all of them.
 
     Args:
@@ -51,9 +49,7 @@ def _check(queries: Floats, base: Floats, k: int, block: int) -> None:
     if k < 1 or block < 1:
         raise ValueError(f"k: found {k}, block: found {block}; both are at least 1")
     if queries.ndim != 2 or base.ndim != 2 or queries.shape[1] != base.shape[1]:
-        raise ValueError(
-            f"found queries {queries.shape} and base {base.shape}; [q, d] and [n, d] are expected"
-        )
+        raise ValueError(f"found queries {queries.shape} and base {base.shape}; [q, d] and [n, d] are expected")
 
 
 def _scan(queries: Floats, base: Floats, k: int, space: str, block: int) -> tuple[Rows, Floats]:

@@ -37,8 +37,8 @@ def tie_aware_recall(found: Array, exact: Array) -> Array:
 def recall_interval(found: Array, exact: Array, k: int, ef_search: int) -> RecallInterval:
     """Mean recall@k over the queries with its 95 % interval.
 
-    The interval is Wilson's for the mean of q independent queries: recalls lie within [0, 1], so their variance is at most
-    that of a coin of the same mean, and the interval is never too narrow.
+    The interval is Wilson's for the mean of q independent queries: recalls lie within [0, 1], so their variance is at
+    most that of a coin of the same mean, and the interval is never too narrow.
     """
     recalls = tie_aware_recall(found, exact)
     mean, count = float(recalls.mean()), len(recalls)
@@ -64,7 +64,9 @@ def choose_ef(
         best = measure(ef)
         if best.recall >= target:
             return best
-    shown = "nothing was measured" if best is None else f"recall@{best.k} is {best.recall} at ef_search {best.ef_search}"
+    shown = (
+        "nothing was measured" if best is None else f"recall@{best.k} is {best.recall} at ef_search {best.ef_search}"
+    )
     raise RecallError(
         f"{shown}, below index.recall_target {target}: the version is not published; raise index.m, "
         "index.ef_construction or index.neighbor_shards, or lower the target"

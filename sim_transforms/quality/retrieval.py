@@ -71,16 +71,12 @@ def _check(
 ) -> None:
     for name, vectors, labels in (("query", queries, query_labels), ("gallery", gallery, gallery_labels)):
         if len(vectors) != len(labels):
-            raise ValueError(
-                f"{name}: found {len(vectors)} vectors and {len(labels)} labels; as many are expected"
-            )
+            raise ValueError(f"{name}: found {len(vectors)} vectors and {len(labels)} labels; as many are expected")
     if same and len(queries) != len(gallery):
         raise ValueError(f"exclude_self: found {len(queries)} queries and {len(gallery)} gallery items")
 
 
-def _numbers(
-    query_labels: Sequence[str], gallery_labels: Sequence[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _numbers(query_labels: Sequence[str], gallery_labels: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     number = {label: i for i, label in enumerate(sorted({*query_labels, *gallery_labels}))}
     wanted = np.array([number[label] for label in query_labels], np.int64)
     return wanted, np.array([number[label] for label in gallery_labels], np.int64)

@@ -1,1 +1,1 @@
-"""report."""
+"""Static pages from plain data."""

@@ -23,7 +23,9 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
         except BlockingIOError as error:
             lock.seek(0)
             holder = lock.read().strip() or "unknown"
-            raise RuijiError(f"{workdir} is in use by another run (process {holder}); wait for it, or end it") from error
+            raise RuijiError(
+                f"{workdir} is in use by another run (process {holder}); wait for it, or end it"
+            ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

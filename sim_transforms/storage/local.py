@@ -49,7 +49,9 @@ class LocalStore:
         if not path.is_file():
             return None
         status = path.stat()
-        generation = hashlib.sha256(path.read_bytes()).hexdigest() if status.st_size < 2**20 else str(status.st_mtime_ns)
+        generation = (
+            hashlib.sha256(path.read_bytes()).hexdigest() if status.st_size < 2**20 else str(status.st_mtime_ns)
+        )
         return ObjectInfo(name, status.st_size, status.st_mtime, generation)
 
     def list(self, prefix: str) -> list[ObjectInfo]:
@@ -106,5 +108,3 @@ class LocalStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             sync(path.parent.parent)
         return path
-
-

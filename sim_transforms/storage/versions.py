@@ -71,7 +71,8 @@ def _upload(store: ObjectStore, folder: Path, manifest: VersionManifest, version
 
 def _move_latest(store: ObjectStore, version: str, parent: str | None) -> None:
     info = store.info(LATEST)
-    if latest(store) == parent and store.compare_and_swap(LATEST, f"{version}\n".encode(), info and info.generation):
+    generation = info.generation if info else None
+    if latest(store) == parent and store.compare_and_swap(LATEST, f"{version}\n".encode(), generation):
         return
     if (now := latest(store)) != version:
         raise _conflict(store, parent, now)

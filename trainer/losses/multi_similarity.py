@@ -11,8 +11,8 @@ def multi_similarity(
 ) -> Any:
     """Mean loss of a batch.
 
-    Pairs are mined first: a negative counts if it is nearer than the farthest positive plus `margin`, a positive if it is
-    farther than the nearest negative less `margin`. An anchor without such pairs adds 0; so a batch of one class, or
+    Pairs are mined first: a negative counts if it is nearer than the farthest positive plus `margin`, a positive if it
+    is farther than the nearest negative less `margin`. An anchor without such pairs adds 0; so a batch of one class, or
     of identical vectors, gives a finite loss.
 
     Args:

@@ -1,4 +1,4 @@
-"""Views of pictures: a random shift, turn, zoom and stretch an item, drawn from a seed and the step alone."""
+"""Views of pictures: a random shift, turn and zoom (each axis on its own) an item, drawn from a seed alone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +14,15 @@ class Augmentation:
         shift: share of height and width, to each side.
         turn: radians, to each side.
         zoom: share, larger and smaller, each axis on its own.
-        shear: share, to each side.
     """
 
     shift: float = 0.08
-    turn: float = 0.2
-    zoom: float = 0.12
-    shear: float = 0.1
+    turn: float = 0.15
+    zoom: float = 0.1
 
 
 def augment(features: Any, seed: Any, strength: Augmentation) -> Any:
-    """[b, h, w, c] float32 -> the same shape; the border is continued outwards.
+    """[b, h, w, c] float32 -> the same shape; what comes in from outside is as dark as the darkest pixel.
 
     Args:
         features: the batch.
@@ -32,26 +30,27 @@ def augment(features: Any, seed: Any, strength: Augmentation) -> Any:
         strength: of the map.
     """
     count = tf.shape(features)[0]
-    draws = tf.random.stateless_uniform([6, count], seed, -1.0, 1.0)
+    draws = tf.random.stateless_uniform([5, count], seed, -1.0, 1.0)
     transforms = _affine(draws, tf.cast(tf.shape(features)[1:3], tf.float32), strength)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=features,
+    ground = tf.reduce_min(features, axis=[0, 1, 2])
+    return ground + tf.raw_ops.ImageProjectiveTransformV3(
+        images=features - ground,
         transforms=transforms,
         output_shape=tf.shape(features)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
-        fill_mode="NEAREST",
+        fill_mode="CONSTANT",
     )
 
 
 def _affine(draws: Any, size: Any, strength: Augmentation) -> Any:
-    """[6, b] draws from -1 to 1 -> [b, 8] coefficients of maps around the middle of the picture."""
-    turn, shear = draws[0] * strength.turn, draws[1] * strength.shear
-    wide, high = 1.0 + draws[2] * strength.zoom, 1.0 + draws[3] * strength.zoom
-    a, b = wide * tf.cos(turn), wide * (shear - tf.sin(turn))
+    """[5, b] draws from -1 to 1 -> [b, 8] coefficients of maps around the middle of the picture."""
+    turn = draws[0] * strength.turn
+    wide, high = 1.0 + draws[1] * strength.zoom, 1.0 + draws[2] * strength.zoom
+    a, b = wide * tf.cos(turn), -wide * tf.sin(turn)
     c, d = high * tf.sin(turn), high * tf.cos(turn)
     middle_y, middle_x = (size[0] - 1.0) / 2.0, (size[1] - 1.0) / 2.0
-    right = middle_x - a * middle_x - b * middle_y + draws[4] * strength.shift * size[1]
-    down = middle_y - c * middle_x - d * middle_y + draws[5] * strength.shift * size[0]
+    right = middle_x - a * middle_x - b * middle_y + draws[3] * strength.shift * size[1]
+    down = middle_y - c * middle_x - d * middle_y + draws[4] * strength.shift * size[0]
     zeros = tf.zeros_like(a)
     return tf.stack([a, b, right, c, d, down, zeros, zeros], axis=1)

@@ -1,0 +1,133 @@
+"""`ruiji report`: gathers what a page shows about a published version and writes it."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
+from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.lookup.open import Match, OpenVersion, open_version
+from sim_transforms.quality.exact import exact_neighbors
+from sim_transforms.quality.recall import recall_interval
+from sim_transforms.records.manifests import ExamplesManifest, ModelManifest
+from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
+from sim_transforms.report.page import picture_png, write_report
+
+Array = np.ndarray[Any, Any]
+
+NEIGHBORS = 8
+PER_CLASS = 2
+MOST_ROWS = 24
+CURVE_QUERIES = 500
+REPEATS = 5
+CURVE_EF = (10, 16, 24, 40, 64, 100, 200)
+
+
+def report(
+    store_url: str,
+    output: Path,
+    *,
+    name: str,
+    examples: Path | None,
+    embeddings: Path | None,
+    model: Path | None,
+    evaluation: dict[str, Any] | None,
+) -> Path:
+    """Writes the page of the published version; gives the path of index.html.
+
+    Args:
+        store_url: of the published versions.
+        output: folder of the page.
+        name: of the catalog, shown as the title.
+        examples, embeddings, model: the artefacts it was made from; without them the page shows no pictures.
+        evaluation: as `ruiji evaluate` gives it.
+    """
+    version = open_version(store_url)
+    whole = all(folder is not None and (folder / "manifest.json").is_file() for folder in (examples, embeddings, model))
+    sections: tuple[Section, ...] = ()
+    curve: tuple[CurvePoint, ...] = ()
+    rejects: dict[str, int] = {}
+    items_in: int | None = None
+    if whole and examples and embeddings and model:
+        items = load_embeddings(embeddings)
+        curve = _curve(version, items)
+        sections = _sections(version, items, DecodedMedia(examples), ModelManifest.load(model).train_labels)
+        rejects, items_in = _rejects(examples)
+    data = ReportData(name, version.version, version.manifest, evaluation, rejects, items_in, curve, sections)
+    return write_report(data, output)
+
+
+def _rejects(examples: Path) -> tuple[dict[str, int], int]:
+    reasons = pq.read_table(examples / "rejects.parquet").column("reason").to_pylist()
+    return dict(sorted(Counter(reasons).items())), ExamplesManifest.load(examples).ledger.items_in
+
+
+def _curve(version: OpenVersion, items: EmbeddedItems) -> tuple[CurvePoint, ...]:
+    """Recall@10 of test items that search among all items, themselves included, and the speed of it."""
+    queries = items.vectors[np.flatnonzero(items.splits == "test")[:CURVE_QUERIES]]
+    if len(queries) == 0 or len(items.item_ids) < 10:
+        return ()
+    _, native = exact_neighbors(queries, items.vectors, 10, version.manifest.space)
+    exact = space_of(version.manifest.space).to_distances(native)
+    efs = sorted({*CURVE_EF, version.manifest.ef_search})
+    return tuple(_point(version, queries, exact, ef) for ef in efs)
+
+
+def _point(version: OpenVersion, queries: Array, exact: Array, ef: int) -> CurvePoint:
+    """Recall at one ef, and the speed as the median of REPEATS passes after one that is not counted."""
+    seconds = []
+    for _ in range(REPEATS + 1):
+        began = time.perf_counter()
+        _, found = version.search_rows(queries, 10, ef)
+        seconds.append(time.perf_counter() - began)
+    return CurvePoint(ef, recall_interval(found, exact, 10, ef).recall, len(queries) / float(np.median(seconds[1:])))
+
+
+def _sections(
+    version: OpenVersion, items: EmbeddedItems, media: DecodedMedia, known: Sequence[str]
+) -> tuple[Section, ...]:
+    """Mistakes first, then some queries of each class, known and unseen apart."""
+    queries = np.flatnonzero((items.splits == "test") & (items.labels != ""))
+    answers = version.search(items.vectors[queries], NEIGHBORS + 1)
+    found = {
+        row: [m for m in matches if m.item_id != items.item_ids[row]][:NEIGHBORS]
+        for row, matches in zip(queries.tolist(), answers, strict=True)
+    }
+    wrong = [r for r, m in found.items() if m and m[0].metadata.get("label") != items.labels[r]]
+    seen = _some_of_each(items, [r for r in found if items.labels[r] in known])
+    unseen = _some_of_each(items, [r for r in found if items.labels[r] not in known])
+    shown = f"{len(wrong)} of {len(queries)} test items have a nearest neighbour of another class"
+    mistakes = f"{shown}; the first {MOST_ROWS} are shown." if len(wrong) > MOST_ROWS else f"{shown}."
+    parts = (
+        ("Mistakes", mistakes, wrong[:MOST_ROWS]),
+        ("Known classes", "Classes that the model was trained on.", seen),
+        ("Classes never seen in training", "Found by indexing alone.", unseen),
+    )
+    made = (Section(t, n, tuple(_row(items, media, r, found[r]) for r in rows)) for t, n, rows in parts)
+    return tuple(section for section in made if section.rows or section.title == "Mistakes")
+
+
+def _some_of_each(items: EmbeddedItems, rows: list[int]) -> list[int]:
+    """The first PER_CLASS rows of each class, by item_id."""
+    by_class: dict[str, list[int]] = {}
+    for row in sorted(rows, key=lambda r: (str(items.labels[r]), str(items.item_ids[r]))):
+        by_class.setdefault(str(items.labels[row]), []).append(row)
+    return [row for rows in by_class.values() for row in rows[:PER_CLASS]][:MOST_ROWS]
+
+
+def _row(items: EmbeddedItems, media: DecodedMedia, row: int, matches: Sequence[Match]) -> Row:
+    label = str(items.labels[row])
+    ids = [str(items.item_ids[row]), *(m.item_id for m in matches)]
+    pictures = (
+        [picture_png(p) for p in media.pixels(ids)] if media.manifest.media.kind == "image" else [None] * len(ids)
+    )
+    neighbors = tuple(
+        Tile(m.item_id, str(m.metadata.get("label") or ""), png, m.distance, m.metadata.get("label") == label)
+        for m, png in zip(matches, pictures[1:], strict=True)
+    )
+    return Row(Tile(ids[0], label, pictures[0]), neighbors)

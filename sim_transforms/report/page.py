@@ -1,0 +1,63 @@
+"""Writes the page: one self-contained index.html, no script, no request to anywhere."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from sim_transforms.records.codec import canonical_json
+from sim_transforms.report.curve import draw_curve
+from sim_transforms.report.data import ReportData
+from sim_transforms.storage.checksums import file_entry
+from sim_transforms.storage.files import write_file
+
+Array = np.ndarray[Any, Any]
+
+
+def write_report(data: ReportData, output: Path) -> Path:
+    """Writes `output/index.html` and the folder's manifest; gives the path of the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sim_transforms.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    page = environment.get_template("report.html").render(
+        data=data, drawing=draw_curve(data.curve, data.manifest.ef_search), quality=quality_rows(data.evaluation)
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / "index.html"
+    write_file(path, page.encode())
+    manifest = {"kind": "report", "files": [file_entry(output, "index.html")]}
+    write_file(output / "manifest.json", canonical_json(manifest).encode())
+    return path
+
+
+def quality_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """One row a group of classes and kind of vector, for the table of quality."""
+    rows = []
+    for group, title in (("known", "Classes seen in training"), ("unseen", "Classes never seen in training")):
+        model, raw = (evaluation or {}).get(group), ((evaluation or {}).get("raw") or {}).get(group)
+        for metrics, kind in ((model, "model"), (raw, "raw pixels")):
+            if metrics:
+                rows.append({"title": title, "kind": kind, **metrics})
+    return rows
+
+
+def picture_png(pixels: Array) -> bytes:
+    """[h, w, 1 or 3] uint8 -> PNG."""
+    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(flat)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """PNG bytes as a data: address."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
