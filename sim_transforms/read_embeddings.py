@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import apache_beam as beam
 import pyarrow as pa
@@ -42,7 +42,7 @@ class ReadEmbeddings(beam.PTransform):
         return paths | "Spread" >> beam.Reshuffle() | "Read" >> reader
 
 
-_Output = (
+_Output: TypeAlias = (
     pa.RecordBatch
     | beam.pvalue.TaggedOutput[Literal["failed"], FailedItem]
     | beam.pvalue.TaggedOutput[Literal["ledger"], LedgerEntry]

@@ -43,8 +43,8 @@ class Space:
 
     def reject_reasons(self, vectors: Array) -> list[str | None]:
         """For each of n vectors null, `not_finite`, or in `cosine` `zero_vector`."""
-        finite: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
-        zero: list[bool] = ((self.name == "cosine") & ~np.any(vectors, axis=1)).tolist()
+        finite: Array = np.isfinite(vectors).all(axis=1)
+        zero: Array = np.asarray(~np.asarray(vectors).any(axis=1) & (self.name == "cosine"))
         return ["not_finite" if not f else "zero_vector" if z else None for f, z in zip(finite, zero, strict=True)]
 
     def to_distances(self, native: Array) -> Array:

@@ -114,9 +114,10 @@ class OpenVersion:
         return queries
 
     def _matches(self, rows: Array, distances: Array) -> list[Match]:
-        taken = self.items.take(pa.array(self._places[rows])).to_pylist()
-        if any(place < 0 for place in self._places[rows]):
+        places = self._places[rows] if not len(rows) or rows.max() < len(self._places) else np.array([-1])
+        if (places < 0).any():
             raise DamagedArtefact(f"{self.folder}: index.hnsw answers with a row that items.parquet does not hold")
+        taken = self.items.take(pa.array(places)).to_pylist()
         return [
             Match(row.pop("item_id"), float(distance), {n: v for n, v in row.items() if n not in ("row", "digest")})
             for row, distance in zip(taken, distances, strict=True)

@@ -1,6 +1,5 @@
 """Checks a published version in full: checksums, structure of the index, canary queries."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,9 @@ import numpy as np
 from sim_transforms.errors import RuijiError
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.search import NativeSearcher
-from sim_transforms.lookup.open import version_folder
+from sim_transforms.lookup.open import OpenVersion, version_folder
 from sim_transforms.records.manifests import FileEntry, VersionManifest
-from sim_transforms.storage.checksums import file_entry
+from sim_transforms.storage.checksums import file_entry, index_file
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import INDEX, file_entries, load_manifest
 
@@ -40,23 +39,26 @@ def _file_problems(folder: Path, entry: FileEntry) -> list[str]:
 
 
 def _part_problems(folder: Path, manifest: VersionManifest) -> list[str]:
-    problems = []
-    with (folder / INDEX).open("rb") as file:
-        for part in manifest.index.parts:
-            file.seek(part.offset)
-            if hashlib.sha256(file.read(part.size_bytes)).hexdigest() != part.sha256:
-                problems.append(f"{INDEX} differs from its checksum in bytes {part.offset} to +{part.size_bytes}")
-    return problems
+    found = index_file(folder / INDEX, [part.size_bytes for part in manifest.index.parts])
+    return [
+        f"{INDEX} differs from its checksum in the part of {expected.size_bytes} bytes at {expected.offset}"
+        for expected, part in zip(manifest.index.parts, found.parts, strict=True)
+        if expected != part
+    ]
 
 
 def _canary_problems(folder: Path, manifest: VersionManifest) -> list[str]:
     try:
+        OpenVersion("", manifest, folder)
         index = read_index(folder / INDEX)
         searcher = NativeSearcher(folder / INDEX, manifest.space, index.header.items, manifest.dimension)
     except RuijiError as error:
         return [str(error)]
     problems = []
     for canary in manifest.canaries:
+        if canary.row >= index.header.items:
+            problems.append(f"the canary query of row {canary.row} stands after the last row")
+            continue
         query = np.array(index.records[canary.row]["vector"])[None]
         rows, _ = searcher.search(query, len(canary.expected_rows), manifest.ef_search)
         if tuple(int(r) for r in rows[0]) != canary.expected_rows:

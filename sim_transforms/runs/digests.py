@@ -31,15 +31,17 @@ def code_digest(modules: Sequence[str]) -> str:
     """SHA-256 over the source files of modules and packages, which are found but not imported."""
     digest = hashlib.sha256()
     for name in sorted(modules):
-        for path in _sources(name):
-            digest.update(f"{name}/{path.name}\0".encode())
+        for relative, path in _sources(name):
+            digest.update(f"{name}/{relative}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _sources(module: str) -> Iterable[Path]:
+def _sources(module: str) -> Iterable[tuple[str, Path]]:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"no source of module {module}")
     path = Path(spec.origin)
-    return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    if path.name != "__init__.py":
+        return [(path.name, path)]
+    return sorted((p.relative_to(path.parent).as_posix(), p) for p in path.parent.rglob("*.py"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import google_crc32c
 
+from sim_transforms.errors import DamagedArtefact
 from sim_transforms.records.manifests import FileEntry, FilePart, IndexFile
 
 _BLOCK = 4 * 2**20
@@ -31,6 +32,9 @@ def index_file(path: Path, part_sizes: Sequence[int]) -> IndexFile:
     Args:
         path: of the file.
         part_sizes: bytes of each part, in file order; their sum is the file's size.
+
+    Raises:
+        DamagedArtefact: it is not.
     """
     whole, parts, offset = _encode(0), [], 0
     with path.open("rb") as file:
@@ -38,12 +42,15 @@ def index_file(path: Path, part_sizes: Sequence[int]) -> IndexFile:
             crc, sha = google_crc32c.Checksum(), hashlib.sha256()
             for start in range(0, size, _BLOCK):
                 block = file.read(min(_BLOCK, size - start))
+                if len(block) != min(_BLOCK, size - start):
+                    raise DamagedArtefact(f"{path} ends before its part at byte {offset} does")
                 crc.update(block)
                 sha.update(block)
             whole = combine_crc32c(whole, base64.b64encode(crc.digest()).decode(), size)
             parts.append(FilePart(offset, size, sha.hexdigest()))
             offset += size
-        assert not file.read(1), "the parts do not cover the file"
+        if file.read(1):
+            raise DamagedArtefact(f"{path} goes on after its parts, which end at byte {offset}")
     return IndexFile(offset, whole, tuple(parts))
 
 

@@ -1,6 +1,7 @@
 """Local files that appear whole or not at all."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,10 @@ from pathlib import Path
 def replace_file(path: Path) -> Iterator[Path]:
     """Gives a temporary sibling to write; on success it is synced and renamed to `path`.
 
-    The name keeps its ending, and holds the process so that two attempts of one work item do not write into each
+    The name keeps its ending, and holds process and thread so that two attempts of one work item do not write into each
     other; what a killed attempt leaves behind goes with its folder.
     """
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         yield temporary
         sync(temporary)

@@ -17,7 +17,7 @@ _LOCK = ".lock"
 class LocalStore:
     """Objects are files below `root`; what starts with a dot is ours and no object.
 
-    The generation of an object is a digest of its content, so that it survives copying the folder.
+    The generation of an object below 1 MiB (LATEST, manifests) is a digest of its content; of a larger one its time.
     """
 
     def __init__(self, root: str) -> None:
@@ -92,9 +92,9 @@ class LocalStore:
 
     def _path(self, name: str) -> Path:
         parts = name.split("/")
-        if name.startswith("/") or any(part in ("..", ".") for part in parts) or "\0" in name:
-            raise UsageError(f"object name {name!r} leaves the store")
-        return self._root.joinpath(*(p for p in parts if p))
+        if any(part == "" or part.startswith(".") for part in parts) or "\0" in name:
+            raise UsageError(f"object name {name!r}: parts that are empty or start with a dot are not allowed")
+        return self._root.joinpath(*parts)
 
     def _existing(self, name: str) -> Path:
         path = self._path(name)

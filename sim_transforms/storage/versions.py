@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sim_transforms.errors import DamagedArtefact, NotFound, PublishConflict
 from sim_transforms.records.manifests import FileEntry, VersionManifest
+from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.object_store import ObjectStore
 
 LATEST = "LATEST"
@@ -49,6 +50,7 @@ def publish(store: ObjectStore, folder: Path, manifest: VersionManifest) -> str:
 
     Raises:
         PublishConflict: LATEST names neither the parent nor this version.
+        DamagedArtefact: a file is not what the manifest describes.
     """
     text = manifest.text()
     version = version_id(text)
@@ -64,6 +66,9 @@ def publish(store: ObjectStore, folder: Path, manifest: VersionManifest) -> str:
 
 def _upload(store: ObjectStore, folder: Path, manifest: VersionManifest, version: str) -> None:
     for entry in file_entries(manifest):
+        found = file_entry(folder, entry.name)
+        if (found.size_bytes, found.crc32c) != (entry.size_bytes, entry.crc32c):
+            raise DamagedArtefact(f"{folder / entry.name} is not what the manifest describes; nothing was published")
         store.upload(folder / entry.name, object_name(version, entry.name))
     if (folder / TIMINGS).is_file():
         store.upload(folder / TIMINGS, object_name(version, TIMINGS))
@@ -81,7 +86,7 @@ def _move_latest(store: ObjectStore, version: str, parent: str | None) -> None:
 def _conflict(store: ObjectStore, expected: str | None, found: str | None) -> PublishConflict:
     return PublishConflict(
         f"{store.url}: LATEST is {found}, but this version was made to follow {expected}; "
-        "another job has published meanwhile: nothing was published, run again to follow its version"
+        "another job has published meanwhile: LATEST was not moved, run again to follow its version"
     )
 
 
