@@ -17,10 +17,10 @@ demo: .venv/ready
 	$(BIN)/ruiji run --config $(CONFIG)
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -69,6 +69,7 @@ class Progress:
 def quiet_libraries() -> None:
     """TensorFlow and its C++ libraries say much on standard error; workers inherit this."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # the default, said aloud so that TensorFlow does not
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for name in ("tensorflow", "apache_beam.runners.portability.local_job_service", "nmslib"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -43,9 +43,14 @@ class Space:
 
     def reject_reasons(self, vectors: Array) -> list[str | None]:
         """For each of n vectors null, `not_finite`, or in `cosine` `zero_vector`."""
-        finite: Array = np.isfinite(vectors).all(axis=1)
-        zero: Array = np.asarray(~np.asarray(vectors).any(axis=1) & (self.name == "cosine"))
-        return ["not_finite" if not f else "zero_vector" if z else None for f, z in zip(finite, zero, strict=True)]
+        finite = np.isfinite(vectors).all(axis=1)
+        zero = ~np.asarray(vectors).any(axis=1)
+        reasons: list[str | None] = [None] * len(vectors)
+        for row in np.flatnonzero(zero) if self.name == "cosine" else ():
+            reasons[row] = "zero_vector"
+        for row in np.flatnonzero(~finite):
+            reasons[row] = "not_finite"
+        return reasons
 
     def to_distances(self, native: Array) -> Array:
         """What NMSLIB says -> what the commands show: cosine = 1 - cos, l2 = Euclidean, minus the product."""

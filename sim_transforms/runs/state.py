@@ -22,7 +22,8 @@ class StageState:
         record = self._read(stage)
         if record is None or record["digest"] != digest:
             return False
-        output = Path(record["output"])
+        # Relative to the working directory, so that it can be moved; an absolute path stays what it is.
+        output = self.workdir / record["output"]
         return is_whole(output) and _manifest_digest(output) == record["manifest"]
 
     def value(self, stage: str) -> dict[str, Any] | None:
@@ -32,7 +33,8 @@ class StageState:
 
     def record(self, stage: str, digest: str, output: Path, results: dict[str, Any]) -> None:
         """Notes that the stage has finished."""
-        entry = {"digest": digest, "output": str(output), "manifest": _manifest_digest(output), "results": results}
+        inside = output.relative_to(self.workdir) if output.is_relative_to(self.workdir) else output
+        entry = {"digest": digest, "output": str(inside), "manifest": _manifest_digest(output), "results": results}
         path = self._path(stage)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, canonical_json(entry).encode())
