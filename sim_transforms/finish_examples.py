@@ -59,7 +59,7 @@ def close_examples(
     """
     failed = sorted([*unreadable, *(f for r in reports for f in r.failed)])
     _write_rejects(rejects_copy, failed)
-    _refuse_duplicates(reports)
+    _refuse_duplicates(reports, unreadable)
     entries = [LedgerEntry(CATALOG, "rows", len(unreadable), 0, len(unreadable)), *(r.entry for r in reports)]
     totals = balance("preprocess", entries, expected_in=plan.rows)
     if totals.rejected != len(failed):
@@ -99,14 +99,21 @@ def write_manifest(
     return manifest
 
 
-def _refuse_duplicates(reports: Sequence[ShardReport]) -> None:
+def _refuse_duplicates(reports: Sequence[ShardReport], unreadable: Sequence[FailedItem]) -> None:
     twice = [entry for r in reports for entry in r.duplicates]
+    rejected = {f.item_id for f in unreadable}
+    twice += [(p.item_id, ()) for r in reports for p in r.places if p.item_id in rejected]
     if twice:
-        shown = "; ".join(f"{i!r} in rows {', '.join(map(str, rows))}" for i, rows in sorted(twice)[:_SHOWN])
+        shown = "; ".join(_rows_of(i, rows) for i, rows in sorted(twice)[:_SHOWN])
         more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
         raise CatalogError(
             f"the catalog gives {len(twice)} item_id(s) more than once: {shown}{more}; ids must be unique"
         )
+
+
+def _rows_of(item_id: str, rows: tuple[int, ...]) -> str:
+    where = f"in rows {', '.join(map(str, rows))}" if rows else "in a row that is used and one that is rejected"
+    return f"{item_id!r} {where}"
 
 
 def _judge_rejects(

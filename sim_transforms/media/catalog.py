@@ -1,5 +1,8 @@
 """Catalogs: CSV, Parquet, JSON Lines, or a folder with one sub-folder a class.
 
+Columns beside item_id, uri, label and split are metadata; of CSV their types are inferred over the whole file, as
+pyarrow does (`0042` is the number 42 there: put such columns into Parquet or JSON Lines to keep them text).
+
 A catalog is planned on the driver (columns, types, number of rows, parts) and read part by part on the workers. What is
 wrong with the catalog as a whole is a CatalogError; what is wrong with a row makes that row a FailedItem.
 """
@@ -15,7 +18,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import CatalogError
@@ -101,7 +103,7 @@ def _survey(path: Path, kind: str) -> tuple[int, dict[str, str], tuple[CatalogPa
             tables = list(_tables(path, kind))
             schema, rows = tables[0][0].schema, sum(t.num_rows for t, _ in tables)
             sizes = [rows]
-    except (pa.ArrowInvalid, pa.ArrowException, OSError, IndexError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, IndexError, UnicodeDecodeError) as error:
         raise CatalogError(f"catalog {path}: not a readable {kind} file: {' '.join(str(error).split())}") from error
     firsts = [1 + sum(sizes[:group]) for group in range(len(sizes))]
     return rows, _columns(path, schema), tuple(CatalogPart(g, first) for g, first in enumerate(firsts))
@@ -123,7 +125,7 @@ def _columns(path: Path, schema: pa.Schema) -> dict[str, str]:
 def _type_name(kind: pa.DataType) -> str:
     if pa.types.is_boolean(kind):
         return "bool"
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) and kind != pa.uint64():
         return "int64"
     return "double" if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else "string"
 
@@ -135,7 +137,7 @@ def _tables(path: Path, kind: str, group: int | None = None) -> Iterator[tuple[p
         groups = range(file.metadata.num_row_groups) if group is None else [group]
         tables = [file.read_row_group(g) for g in groups]
     elif kind == "csv":
-        own = {name: pa.string() for name in OWN_COLUMNS}
+        own = {name: pa.string() for name in OWN_COLUMNS}  # so that ids keep leading zeros
         convert = pyarrow.csv.ConvertOptions(column_types=own, strings_can_be_null=True, null_values=[""])
         parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
         tables = [pyarrow.csv.read_csv(path, convert_options=convert, parse_options=parse)]
@@ -148,13 +150,32 @@ def _tables(path: Path, kind: str, group: int | None = None) -> Iterator[tuple[p
 
 
 def _read_json(path: Path) -> pa.Table:
-    """JSON Lines; numbers as item_id or label are taken as text."""
+    """JSON Lines; a column of mixed kinds is taken as text, the others keep theirs."""
+    rows = [
+        _object(path, place + 1, line) for place, line in enumerate(path.read_text("utf-8-sig").splitlines()) if line
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns: dict[str, Any] = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        kinds = {type(v) for v in values if v is not None}
+        plain = kinds in ({bool}, {int}, {float}, {int, float}) and name not in OWN_COLUMNS
+        columns[name] = (
+            [float(v) if kinds == {int, float} and v is not None else v for v in values]
+            if plain
+            else [_as_text(v) for v in values]
+        )
+    return pa.table(columns)
+
+
+def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        return pyarrow.json.read_json(path)
-    except pa.ArrowInvalid:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        texts = [{k: str(v) if v is not None else None for k, v in row.items()} for row in rows]
-        return pa.Table.from_pylist(texts)
+        row = json.loads(line)
+    except ValueError as error:
+        raise CatalogError(f"catalog {path}: line {number} is no JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise CatalogError(f"catalog {path}: line {number} holds {line[:40]!r}; an object is expected")
+    return row
 
 
 def read_part(plan: CatalogPlan, part: CatalogPart, split_seed: int) -> Iterator[MediaRef | FailedItem]:
@@ -185,7 +206,8 @@ def _files(root: Path) -> list[Path]:
 def reference(row: dict[str, Any], number: int, plan: CatalogPlan, split_seed: int) -> MediaRef | FailedItem:
     """One row of a catalog as a reference, or the reason why it is none."""
     item_id, uri = _text(row.get("item_id")), _text(row.get("uri"))
-    named = item_id or f"row {number}"
+    named = item_id.encode(errors="backslashreplace").decode() or f"row {number}"
+    uri = uri.encode(errors="surrogateescape").decode(errors="backslashreplace") if not is_valid_id(item_id) else uri
     problem = _problem(item_id, uri, _text(row.get("split")))
     if problem:
         return FailedItem(named, uri, STAGE, *problem)
@@ -201,13 +223,24 @@ def reference(row: dict[str, Any], number: int, plan: CatalogPlan, split_seed: i
 def _problem(item_id: str, uri: str, split: str) -> tuple[str, str] | None:
     if not item_id:
         return "missing_item_id", "the row has no item_id"
-    if len(item_id.encode()) > MAX_ID_BYTES or any(ord(c) < 32 or ord(c) == 127 for c in item_id):
-        return "bad_item_id", f"item_id holds control characters or more than {MAX_ID_BYTES} bytes"
+    if not is_valid_id(item_id):
+        return "bad_item_id", f"item_id holds control characters, no valid Unicode, or more than {MAX_ID_BYTES} bytes"
     if not uri:
         return "missing_uri", "the row has no uri"
+    if "://" in uri and not uri.startswith("file://"):
+        return "unsupported_uri", f"{uri.split('://')[0]}:// is not read; a path is expected"
     if split not in ("", "train", "test"):
         return "bad_split", f"split is {split!r}; train, test or nothing is expected"
     return None
+
+
+def is_valid_id(item_id: str) -> bool:
+    """Whether an id is Unicode without control characters and of at most 1,024 bytes."""
+    try:
+        size = len(item_id.encode())
+    except UnicodeEncodeError:
+        return False
+    return size <= MAX_ID_BYTES and not any(ord(c) < 32 or ord(c) == 127 for c in item_id)
 
 
 def _resolve(uri: str, plan: CatalogPlan) -> str | None:
@@ -234,8 +267,15 @@ def _scalar(value: Any, kind: str) -> Scalar:
         number = float(value)
         return number if number == number and abs(number) != float("inf") else None
     if kind == "string":
-        return value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
+        return _as_text(value)
     return bool(value) if kind == "bool" else int(value)
+
+
+def _as_text(value: Any) -> str | None:
+    """Text as it is, dates in ISO 8601, null as null, everything else as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value.isoformat()) if hasattr(value, "isoformat") else json.dumps(value, default=str, sort_keys=True)
 
 
 def catalog_stat_digest(plan: CatalogPlan) -> str:

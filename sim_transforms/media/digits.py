@@ -1,6 +1,8 @@
 """The built-in catalog: scikit-learn's 1,797 handwritten digits (UCI, Alpaydin & Kaynak 1998) as PNG files."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,7 +32,15 @@ def write_digits(folder: Path, seed: int) -> Path:
     lines = ["item_id,uri,label,split"]
     for row, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         item_id = f"digit-{row:04d}"
-        Image.fromarray(np.rint(pixels * 255 / 16).astype(np.uint8)).save(folder / f"{item_id}.png")
+        _write_picture(folder / f"{item_id}.png", np.rint(pixels * 255 / 16).astype(np.uint8))
         lines.append(f"{item_id},{item_id}.png,{label},{split_of(item_id, seed)}")
     write_file(catalog, ("\n".join(lines) + "\n").encode())
     return catalog
+
+
+def _write_picture(path: Path, pixels: Any) -> None:
+    """Leaves a file of the same content as it is, with its time: other catalogs of the folder name it too."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    if not path.is_file() or path.read_bytes() != buffer.getvalue():
+        path.write_bytes(buffer.getvalue())

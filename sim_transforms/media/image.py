@@ -29,7 +29,7 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before decoding
 
 def decoder_version() -> str:
     """Changes whenever the same file may decode to other pixels; part of a model's fingerprint."""
-    return f"pillow-{PIL.__version__}/stretch-bilinear/1"
+    return f"pillow-{PIL.__version__}/stretch-bilinear/2"
 
 
 def image_shape(settings: MediaSettings) -> MediaShape:
@@ -130,7 +130,9 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture).astype(np.float64)
     if not np.isfinite(values).all():
         raise MediaError("damaged", "the picture holds values that are not finite")
-    scale = 257.0 if values.max(initial=0) > 255 else 1.0
+    # 16-bit modes hold 0 to 65,535; of the wider modes only those that go beyond 8 bits are scaled.
+    wide = picture.mode.startswith("I;16") or values.max(initial=0) > 255
+    scale = 257.0 if wide else 1.0
     return Image.fromarray(np.clip(np.rint(values / scale), 0, 255).astype(np.uint8))
 
 

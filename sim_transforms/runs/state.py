@@ -24,7 +24,7 @@ class StageState:
             return False
         # Relative to the working directory, so that it can be moved; an absolute path stays what it is.
         output = self.workdir / record["output"]
-        return is_whole(output) and _manifest_digest(output) == record["manifest"]
+        return is_whole(output) and _manifest_digest(output) == record["manifest"] and _sizes(output) == record["files"]
 
     def value(self, stage: str) -> dict[str, Any] | None:
         """The results that the stage recorded."""
@@ -34,7 +34,13 @@ class StageState:
     def record(self, stage: str, digest: str, output: Path, results: dict[str, Any]) -> None:
         """Notes that the stage has finished."""
         inside = output.relative_to(self.workdir) if output.is_relative_to(self.workdir) else output
-        entry = {"digest": digest, "output": str(inside), "manifest": _manifest_digest(output), "results": results}
+        entry = {
+            "digest": digest,
+            "output": str(inside),
+            "manifest": _manifest_digest(output),
+            "files": _sizes(output),
+            "results": results,
+        }
         path = self._path(stage)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, canonical_json(entry).encode())
@@ -47,11 +53,16 @@ class StageState:
             record = json.loads(path.read_bytes())
         except ValueError:
             return None
-        whole = isinstance(record, dict) and record.keys() >= {"digest", "output", "manifest", "results"}
+        whole = isinstance(record, dict) and record.keys() >= {"digest", "output", "manifest", "files", "results"}
         return record if whole else None
 
     def _path(self, stage: str) -> Path:
         return self.workdir / "state" / f"{stage}.json"
+
+
+def _sizes(output: Path) -> dict[str, int]:
+    """Bytes of every file, also of those whose content changes with each save and that no manifest lists."""
+    return {p.relative_to(output).as_posix(): p.stat().st_size for p in sorted(output.rglob("*")) if p.is_file()}
 
 
 def _manifest_digest(output: Path) -> str:

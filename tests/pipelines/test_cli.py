@@ -1,0 +1,63 @@
+"""Usage and configuration mistakes: exit code 2, what was found, what is allowed, no stack trace."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+
+DIGITS = str(Path(__file__).resolve().parents[2] / "configs" / "digits.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--config", DIGITS, "--set", "index.mm=3"], "did you mean 'm'?"),
+        (["run", "--config", DIGITS, "--set", "train.epochs=many"], "train.epochs: found 'many'"),
+        (["run", "--config", DIGITS, "--set", "index.space=cosinus"], "did you mean 'cosine'?"),
+        (["run", "--config", DIGITS, "--set", "index.recall_target=1.5"], "a share above 0 and up to 1"),
+        (["run", "--config", "configs/nowhere.yaml"], "configs/nowhere.yaml"),
+        (["run", "--config", DIGITS, "--set", "catalog.source=nowhere.csv"], "there is no such file or folder"),
+        (["run"], "--config"),
+        (["runn"], "invalid choice"),
+        (["search", "--store", "nowhere"], "exactly one of --media FILE, --item ID and --vector FILE.npy"),
+        (["search", "--item", "a"], "give --store FOLDER"),
+        (["search", "--store", "nowhere", "--itm", "a"], "did you mean --item?"),
+        (["evaluate", "--config", DIGITS, "--runner=FlinkRunner"], "unknown argument --runner=FlinkRunner"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_is_allowed(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main([*arguments, "--workdir", str(tmp_path)] if "--config" in arguments else arguments)
+    shown = capsys.readouterr()
+    assert code == 2
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_unknown_beam_flag_ends_with_2_and_the_nearest_spelling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--config", DIGITS, "--workdir", str(tmp_path), "--runer=FlinkRunner"]) == 2
+    assert "did you mean --runner?" in capsys.readouterr().err
+
+
+def test_search_in_a_store_without_versions_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--store", str(tmp_path), "--item", "a"]) == 1
+    assert "nothing is published there" in capsys.readouterr().err
+
+
+def test_debug_shows_the_stack_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--store", str(tmp_path), "--item", "a", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("run", "preprocess", "train", "index", "evaluate", "search", "report", "versions"):
+        assert name in shown
