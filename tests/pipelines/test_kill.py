@@ -111,6 +111,7 @@ def _kill_in(stage: str, delay: float, config: Path, work: Path) -> bool:
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     drain.join()
+    child.stderr.close()
     return running
 
 

@@ -1,0 +1,108 @@
+"""Folders appear whole or not at all, stages run again when anything changed, one run a working directory."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sim_transforms.errors import RuijiError
+from sim_transforms.runs.digests import code_digest
+from sim_transforms.runs.folders import is_whole, recover, staged_folder
+from sim_transforms.runs.lock import workdir_lock
+from sim_transforms.runs.state import StageState
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+real, seen = os.rename, []
+def rename(a, b):
+    if len(seen) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    seen.append(b)
+    real(a, b)
+os.rename = rename
+from sim_transforms.runs.folders import staged_folder
+with staged_folder(Path(sys.argv[2])) as folder:
+    (folder / "manifest.json").write_text("{}")
+    (folder / "content").write_text("new")
+"""
+
+
+def _artefact(folder: Path, content: str) -> None:
+    with staged_folder(folder) as temporary:
+        (temporary / "content").write_text(content)
+        entry = {"name": "content", "size_bytes": len(content)}
+        (temporary / "manifest.json").write_text(json.dumps({"files": [entry]}))
+
+
+def _fail_half_way(target: Path) -> None:
+    with staged_folder(target) as folder:
+        (folder / "content").write_text("half")
+        raise ZeroDivisionError
+
+
+def test_staged_folder_failure_leaves_the_old_one(tmp_path: Path) -> None:
+    _artefact(tmp_path / "a", "old")
+    with pytest.raises(ZeroDivisionError):
+        _fail_half_way(tmp_path / "a")
+    assert (tmp_path / "a" / "content").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(("renames", "left"), [(0, "old"), (1, "new"), (2, "new")])
+def test_staged_folder_killed_at_each_rename_is_recovered_whole(renames: int, left: str, tmp_path: Path) -> None:
+    _artefact(tmp_path / "a", "old")
+    arguments = [sys.executable, "-c", _KILLED, str(renames), str(tmp_path / "a")]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    recover(tmp_path / "a")
+    assert (tmp_path / "a" / "content").read_text() == left
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_is_whole_missing_or_short_file_is_not(tmp_path: Path) -> None:
+    _artefact(tmp_path / "a", "content")
+    assert is_whole(tmp_path / "a")
+    (tmp_path / "a" / "content").write_text("cont")
+    assert not is_whole(tmp_path / "a")
+    (tmp_path / "a" / "content").unlink()
+    assert not is_whole(tmp_path / "a")
+
+
+def test_stage_state_is_done_until_digest_or_output_changes(tmp_path: Path) -> None:
+    state = StageState(tmp_path)
+    _artefact(tmp_path / "a", "content")
+    state.record("stage", "digest", tmp_path / "a", {"n": 1})
+    assert state.done("stage", "digest")
+    assert state.value("stage") == {"n": 1}
+    assert not state.done("stage", "other")
+    assert not state.done("other", "digest")
+    (tmp_path / "a" / "further").write_text("x")
+    assert not state.done("stage", "digest")
+
+
+def test_stage_state_torn_file_means_not_done(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "stage.json").write_text('{"digest": "d"')
+    assert not StageState(tmp_path).done("stage", "d")
+
+
+def test_stage_state_moved_working_directory_is_still_done(tmp_path: Path) -> None:
+    _artefact(tmp_path / "w" / "a", "content")
+    StageState(tmp_path / "w").record("stage", "digest", tmp_path / "w" / "a", {})
+    (tmp_path / "w").rename(tmp_path / "moved")
+    assert StageState(tmp_path / "moved").done("stage", "digest")
+
+
+def test_workdir_lock_second_run_is_refused(tmp_path: Path) -> None:
+    with workdir_lock(tmp_path), pytest.raises(RuijiError, match="in use by another run"), workdir_lock(tmp_path):
+        pass
+    with workdir_lock(tmp_path):
+        pass
+
+
+def test_code_digest_differs_between_modules_and_is_stable() -> None:
+    assert code_digest(["sim_transforms.hnsw"]) == code_digest(["sim_transforms.hnsw"])
+    assert code_digest(["sim_transforms.hnsw"]) != code_digest(["sim_transforms.media"])
