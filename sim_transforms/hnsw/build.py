@@ -78,7 +78,9 @@ def layer0(index: NativeIndex) -> Array:
 
 def save_graph(graph: ShardGraph, path: Path) -> None:
     """Writes an .npz file; its bytes depend on the graph alone."""
-    np.savez(path, vectors=graph.vectors, links=graph.links, levels=graph.levels)
+    # Through a file: given a path, numpy adds .npz to a name that lacks it.
+    with path.open("wb") as file:
+        np.savez(file, vectors=graph.vectors, links=graph.links, levels=graph.levels)
 
 
 def load_graph(path: Path) -> ShardGraph:

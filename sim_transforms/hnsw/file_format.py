@@ -46,6 +46,7 @@ Array = np.ndarray[Any, Any]
 _HEADER = struct.Struct("<IIQQQiIQQiQ")
 HEADER_BYTES = _HEADER.size
 _SEARCH_METHOD = 3
+_INNER_PRODUCT = 4
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Header:
     max_m: int
     max_m0: int
     distance: int
+
+    @property
+    def is_inner_product(self) -> bool:
+        """Whether distances are minus inner products."""
+        return self.distance == _INNER_PRODUCT
 
     def record(self) -> np.dtype[Any]:
         """Layout of one record."""
@@ -110,7 +116,7 @@ def header_bytes(items: int, dimension: int, settings: IndexSettings, upper: Upp
 
 def _distance_kind(nmslib_space: str, dimension: int) -> int:
     if nmslib_space == "negdotprod":
-        return 4
+        return _INNER_PRODUCT
     return 1 if dimension % 16 == 0 else 2
 
 
@@ -152,8 +158,10 @@ def read_header(path: Path) -> Header:
     """Reads and checks the header, and the size of the file as far as the header tells it.
 
     Raises:
-        DamagedArtefact: a field that no file of this format has, or a file too short for its records.
+        DamagedArtefact: no such file, a field that no file of this format has, or too short for its records.
     """
+    if not path.is_file():
+        raise _damaged(path, "there is no such file")
     size = path.stat().st_size
     with path.open("rb") as file:
         data = file.read(HEADER_BYTES)
@@ -170,7 +178,7 @@ def read_header(path: Path) -> Header:
         ("offset of data", data_at, data_at == 0),
         ("max level", level, 0 <= level < 64),
         ("entry point", entry, entry < max(items, 1)),
-        ("distance", kind, kind == 4 or kind == _distance_kind("l2", dimension)),
+        ("distance", kind, kind == _INNER_PRODUCT or kind == _distance_kind("l2", dimension)),
         ("search method", method, method == _SEARCH_METHOD),
         ("items", items, size >= HEADER_BYTES + items * (record + 4) and (items > 0 or size == HEADER_BYTES)),
     ]
@@ -218,11 +226,11 @@ def read_index(path: Path) -> NativeIndex:
 def _check_records(path: Path, header: Header, records: Array) -> None:
     rows = np.arange(header.items)
     counts = np.asarray(records["count"])
-    bad = (records["id"] != rows) | (records["bytes"] != 4 * header.dimension) | (counts < 0)
+    bad = (records["id"] != rows) | (records["label"] != -1) | (records["bytes"] != 4 * header.dimension) | (counts < 0)
     bad |= counts > header.max_m0
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise _damaged(path, f"record of row {row}: its id, vector bytes or link count cannot be")
+        raise _damaged(path, f"record of row {row}: its id, label, vector bytes or link count cannot be")
     row = _bad_link(np.ascontiguousarray(records["links"]), counts, header.items)
     if row >= 0:
         raise _damaged(path, f"record of row {row}: a link is out of range, to itself, or stands twice")

@@ -29,9 +29,12 @@ class NativeSearcher:
 
     def __init__(self, path: Path, space: str, expected_items: int, dimension: int) -> None:
         header = read_header(path)
-        if (header.items, header.dimension) != (expected_items, dimension) and header.items:
-            found = f"{header.items} items of dimension {header.dimension}"
-            raise DamagedArtefact(f"{path} holds {found}; expected {expected_items} of {dimension}")
+        found = (header.items, header.dimension if header.items else dimension)
+        if found != (expected_items, dimension):
+            what = f"{found[0]} items of dimension {found[1]}; expected {expected_items} of {dimension}"
+            raise DamagedArtefact(f"{path} holds {what}; fetch it again, or publish a new version")
+        if header.items and header.is_inner_product != space_of(space).is_inner_product:
+            raise DamagedArtefact(f"{path} was not built for space {space}: its distance type is {header.distance}")
         self._space, self._items, self._dimension = space_of(space), header.items, dimension
         self._index = nmslib.init(method="hnsw", space=self._space.nmslib_space)
         if self._items:

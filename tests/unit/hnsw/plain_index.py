@@ -11,6 +11,7 @@ from sim_transforms.hnsw.link import Forward, link_shard
 from sim_transforms.hnsw.merge import build_upper, merge_links
 from sim_transforms.hnsw.partition import centroid_of, fit_centroids, nearest_cells, split_cell
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.hnsw.upper import no_upper_layers
 from sim_transforms.settings.stages import IndexSettings
 
 Array = np.ndarray[Any, Any]
@@ -20,6 +21,9 @@ def plain_index(vectors: Array, settings: IndexSettings, path: Path) -> Array:
     """Writes `path`; gives [n] the position in `vectors` of each row."""
     vectors = space_of(settings.space).prepare(vectors)
     shards = _shards(vectors, settings)
+    if not shards:
+        path.write_bytes(header_bytes(0, vectors.shape[1], settings, no_upper_layers()))
+        return np.zeros(0, int)
     graphs = [build_shard(vectors[rows], settings) for rows in shards]
     firsts = np.concatenate([[0], np.cumsum([len(s) for s in shards])]).astype(int)
     linked, forward = _link(graphs, firsts, settings)

@@ -1,0 +1,73 @@
+"""Searching a native file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim_transforms.errors import DamagedArtefact, UsageError
+from sim_transforms.hnsw.file_format import header_bytes
+from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.spaces import SPACES, space_of
+from sim_transforms.hnsw.upper import no_upper_layers
+from sim_transforms.settings.stages import IndexSettings
+from tests.unit.hnsw.clouds import clustered, wide_distances
+from tests.unit.hnsw.plain_index import plain_index
+
+ITEMS, DIMENSION = 200, 7
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_search_distances_are_those_of_the_commands(space: str, tmp_path: Path) -> None:
+    vectors, queries = clustered(ITEMS, DIMENSION), clustered(10, DIMENSION, seed=1) * np.float32(3)
+    order = plain_index(vectors, IndexSettings(space=space, shard_items=50), tmp_path / "i")
+    rows, distances = NativeSearcher(tmp_path / "i", space, ITEMS, DIMENSION).search(queries, 5, 100)
+    prepare = space_of(space).prepare
+    native = wide_distances(space, prepare(queries), prepare(vectors))
+    expected = {"cosine": native / 2, "l2": np.sqrt(np.abs(native)), "inner_product": native}[space]
+    np.testing.assert_allclose(distances, np.take_along_axis(expected, order[rows], axis=1), atol=1e-4)
+    assert (np.diff(distances, axis=1) >= 0).all()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "index.hnsw"
+    plain_index(clustered(3, DIMENSION), IndexSettings(), path)
+    return path
+
+
+def test_search_more_than_there_are_is_padded(small: Path) -> None:
+    rows, distances = NativeSearcher(small, "cosine", 3, DIMENSION).search(clustered(2, DIMENSION), 5, 10)
+    assert sorted(rows[0, :3]) == [0, 1, 2]
+    assert (rows[:, 3:] == -1).all()
+    assert np.isinf(distances[:, 3:]).all()
+
+
+def test_search_no_queries_gives_no_answers(small: Path) -> None:
+    rows, _ = NativeSearcher(small, "cosine", 3, DIMENSION).search(clustered(0, DIMENSION), 5, 10)
+    assert rows.shape == (0, 5)
+
+
+def test_search_in_no_items_finds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "i").write_bytes(header_bytes(0, DIMENSION, IndexSettings(), no_upper_layers()))
+    rows, distances = NativeSearcher(tmp_path / "i", "cosine", 0, DIMENSION).search(clustered(2, DIMENSION), 3, 10)
+    assert (rows == -1).all()
+    assert np.isinf(distances).all()
+
+
+@pytest.mark.parametrize(("items", "dimension"), [(4, DIMENSION), (3, DIMENSION + 1), (0, DIMENSION)])
+def test_searcher_other_size_than_expected_is_refused(small: Path, items: int, dimension: int) -> None:
+    with pytest.raises(DamagedArtefact, match=f"3 items of dimension 7; expected {items} of {dimension}"):
+        NativeSearcher(small, "cosine", items, dimension)
+
+
+def test_searcher_damaged_header_never_reaches_nmslib(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "i").write_bytes(small.read_bytes()[:100])
+    with pytest.raises(DamagedArtefact):
+        NativeSearcher(tmp_path / "i", "cosine", 3, DIMENSION)
+
+
+@pytest.mark.parametrize(("dimension", "k", "ef"), [(DIMENSION + 1, 1, 1), (DIMENSION, 0, 1), (DIMENSION, 1, 0)])
+def test_search_wrong_request_is_refused(small: Path, dimension: int, k: int, ef: int) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        NativeSearcher(small, "cosine", 3, DIMENSION).search(clustered(1, dimension), k, ef)

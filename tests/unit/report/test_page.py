@@ -1,0 +1,189 @@
+"""The page stands alone, escapes what catalogs say, and shows right and wrong by more than colour."""
+
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sim_transforms.records.manifests import IndexFile, RecallInterval, RowRange, VersionManifest
+from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
+from sim_transforms.report.page import picture_png, quality_rows, write_report
+
+_VOID = {"meta", "br", "img", "line", "circle", "polyline", "link", "input", "hr"}
+_NASTY = '<script>alert("x")</script>&'
+_METRICS = {"precision_at_1": 0.99, "precision_at_5": 0.98, "recall_at_10": 1.0, "map_at_r": 0.7, "queries": 1234.0}
+
+
+class _Elements(HTMLParser):
+    """Every element with its attributes; fails where tags do not close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def close(self) -> None:
+        super().close()
+        assert self._open == []
+
+
+def _manifest() -> VersionManifest:
+    return VersionManifest(
+        parent=None,
+        catalog="c",
+        model="m",
+        items=1797,
+        dimension=64,
+        space="cosine",
+        parameters={},
+        recall_target=0.99,
+        ef_search=24,
+        recall=(RecallInterval(10, 24, 0.9953, 0.9888, 0.998, 1000),),
+        canaries=(),
+        churn=0.0,
+        row_ranges=(RowRange(0, 0, 1797),),
+        calibration=None,
+        metadata_columns={},
+        cpu="",
+        index=IndexFile(734003, "", ()),
+        files=(),
+    )
+
+
+def _data() -> ReportData:
+    png = picture_png(np.arange(64, dtype=np.uint8).reshape(8, 8, 1))
+    tiles = (Tile("near", "1", png, 0.125, True), Tile("far", "7", png, 0.5, False))
+    return ReportData(
+        name="digits",
+        version="0123456789abcdef",
+        manifest=_manifest(),
+        evaluation={"known": _METRICS, "unseen": {}, "raw": {"known": _METRICS, "unseen": {}}},
+        rejects={"truncated": 3, "empty": 2},
+        items_in=1802,
+        curve=(CurvePoint(10, 0.985, 50_000.0), CurvePoint(24, 0.998, 20_000.0)),
+        sections=(Section("Mistakes", "Some.", (Row(Tile("asked", "1", png), tiles),)),),
+    )
+
+
+def _page(data: ReportData, folder: Path) -> str:
+    return write_report(data, folder).read_text(encoding="utf-8")
+
+
+def _elements(page: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = _Elements()
+    parser.feed(page)
+    parser.close()
+    return parser.elements
+
+
+def test_write_report_gives_one_page_and_its_manifest(tmp_path: Path) -> None:
+    assert write_report(_data(), tmp_path / "out") == tmp_path / "out" / "index.html"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["index.html", "manifest.json"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert [f["name"] for f in manifest["files"]] == ["index.html"]
+
+
+def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    assert _page(_data(), tmp_path / "a") == _page(_data(), tmp_path / "b")
+
+
+def test_write_report_asks_nothing_of_any_other_place(tmp_path: Path) -> None:
+    elements = _elements(_page(_data(), tmp_path))
+    addresses = [v for _, a in elements for n, v in a.items() if n in ("src", "href", "srcset", "data", "action")]
+    assert len(addresses) == 3
+    assert all(str(a).startswith("data:image/png;base64,") for a in addresses)
+    assert {"script", "link", "iframe"}.isdisjoint(tag for tag, _ in elements)
+    assert "url(" not in _page(_data(), tmp_path)
+    assert "@import" not in _page(_data(), tmp_path)
+
+
+def test_write_report_of_nasty_texts_escapes_all_of_them(tmp_path: Path) -> None:
+    tile = Tile(_NASTY, _NASTY, b"", 0.1, True)
+    section = Section(_NASTY, _NASTY, (Row(replace(tile, right=None, distance=None), (tile,)),))
+    data = replace(_data(), name=_NASTY, rejects={_NASTY: 1}, sections=(section,))
+    page = _page(data, tmp_path)
+    assert "<script" not in page
+    assert {"script"}.isdisjoint(tag for tag, _ in _elements(page))
+
+
+def test_write_report_shows_the_numbers(tmp_path: Path) -> None:
+    page = _page(_data(), tmp_path)
+    shown = ("0123456789abcdef", "1,797", "1,802", "3 truncated", "0.9953", "0.9888 to 0.9980", "0.7 MiB", "0.7000")
+    assert [text for text in shown if text not in page] == []
+
+
+def test_write_report_marks_right_and_wrong_by_sign_and_text(tmp_path: Path) -> None:
+    page = _page(_data(), tmp_path)
+    assert (page.count("✓"), page.count("✗")) == (1, 1)
+    assert "right class" in page
+    assert "wrong class" in page
+    assert "0.125" in page
+    assert "0.500" in page
+
+
+def test_write_report_names_every_picture_and_drawing(tmp_path: Path) -> None:
+    elements = _elements(_page(_data(), tmp_path))
+    assert [a["alt"] for tag, a in elements if tag == "img"] == ["asked, class 1", "near, class 1", "far, class 7"]
+    (drawing,) = [a for tag, a in elements if tag == "svg"]
+    assert drawing["role"] == "img"
+    assert "ef 24: recall 0.9980" in str(drawing["aria-label"])
+    ids = [a["id"] for _, a in elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["aria-labelledby"] for _, a in elements if "aria-labelledby" in a} <= set(ids)
+
+
+def test_write_report_without_pictures_shows_ids(tmp_path: Path) -> None:
+    row = Row(Tile("asked", "", None), (Tile("near", "", None, 0.2),))
+    page = _page(replace(_data(), sections=(Section("Some", "", (row,)),)), tmp_path)
+    assert "asked" in page
+    assert "near" in page
+    assert "img" not in {tag for tag, _ in _elements(page)}
+    assert not re.search("[✓✗]", page)
+
+
+def test_write_report_of_a_bare_version_still_makes_a_page(tmp_path: Path) -> None:
+    data = replace(_data(), evaluation=None, rejects={}, items_in=None, curve=(), sections=())
+    page = _page(data, tmp_path)
+    assert "1,797" in page
+    assert "<table>" not in page
+    assert "<svg" not in page
+    _elements(page)
+
+
+@pytest.mark.parametrize("evaluation", [None, {}, {"known": {}, "unseen": {}, "raw": None}])
+def test_quality_rows_without_figures_are_none(evaluation: dict[str, Any] | None) -> None:
+    assert quality_rows(evaluation) == []
+
+
+def test_quality_rows_put_the_model_beside_raw_pixels() -> None:
+    rows = quality_rows({"known": _METRICS, "unseen": _METRICS, "raw": {"known": _METRICS, "unseen": {}}})
+    assert [(r["title"], r["kind"]) for r in rows] == [
+        ("Classes seen in training", "model"),
+        ("Classes seen in training", "raw pixels"),
+        ("Classes never seen in training", "model"),
+    ]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_picture_png_read_again_gives_the_pixels(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, channels)).astype(np.uint8)
+    again = np.asarray(Image.open(io.BytesIO(picture_png(pixels))))
+    np.testing.assert_array_equal(again.reshape(pixels.shape), pixels)
