@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_transforms.errors import UsageError
-from sim_transforms.quality.exact import exact_neighbors, smallest
+from sim_transforms.quality.exact import exact_neighbors
 
 
 def _vectors(seed: int, rows: int, dimension: int = 6) -> np.ndarray:
@@ -67,6 +67,29 @@ def test_exact_neighbors_in_an_unknown_space_are_refused() -> None:
         exact_neighbors(_vectors(0, 2), _vectors(1, 3), 1, "hamming")
 
 
-def test_smallest_with_ties_at_the_limit_takes_the_first_positions() -> None:
-    values = np.array([[3, 1, 2, 1, 2, 2]], np.float32)
-    assert smallest(values, 4).tolist() == [[1, 3, 2, 4]]
+@pytest.mark.parametrize(("offset", "spread"), [(1000, 1.0), (200, 5.0), (0, 1e-3)])
+def test_exact_neighbors_far_from_the_origin_equal_brute_force(offset: int, spread: float) -> None:
+    """Without care |q|^2 - 2 qb + |b|^2 cancels to noise there."""
+    base = _vectors(0, 800, 32) * np.float32(spread) + np.float32(offset)
+    queries = base[:100] + _vectors(1, 100, 32) * np.float32(spread / 10)
+    truth = _native(queries, base, "l2")
+    expected = np.argsort(truth.astype(np.float32), axis=1, kind="stable")[:, :10]
+    rows, distances = exact_neighbors(queries, base, 10, "l2", block=300)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(distances, np.take_along_axis(truth, expected, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("space", ["cosine", "l2", "inner_product"])
+def test_exact_neighbors_in_blocks_of_any_size_are_the_same_bits(space: str) -> None:
+    queries, base = _vectors(0, 40, 33), np.repeat(_vectors(1, 50, 33), 3, axis=0)
+    rows, distances = exact_neighbors(queries, base, 7, space, block=1000)
+    for block in (1, 13, 64):
+        again = exact_neighbors(queries, base, 7, space, block=block)
+        assert (again[0].tobytes(), again[1].tobytes()) == (rows.tobytes(), distances.tobytes())
+
+
+def test_exact_neighbors_of_duplicates_are_the_first_of_them() -> None:
+    vectors = np.tile(_vectors(0, 1, 31), (37, 1))
+    rows, distances = exact_neighbors(vectors, vectors, 5, "cosine", block=10)
+    np.testing.assert_array_equal(rows, np.tile(np.arange(5), (37, 1)))
+    assert not distances.any()
