@@ -41,6 +41,13 @@ class Space:
         norms = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
         return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1.0), dtype=np.float32)
 
+    def places(self, vectors: Array) -> Array:
+        """[n, d] prepared vectors -> where the partition sees them: directions alone in `inner_product`.
+
+        The largest products with a query are with long vectors of its direction, however long: shards are sectors.
+        """
+        return SPACES["cosine"].prepare(vectors) if self.is_inner_product else vectors
+
     def reject_reasons(self, vectors: Array) -> list[str | None]:
         """For each of n vectors null, `not_finite`, or in `cosine` `zero_vector`."""
         finite = np.isfinite(vectors).all(axis=1)
