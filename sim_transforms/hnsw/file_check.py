@@ -152,7 +152,7 @@ def _bad_size(words: Array, max_m: int, max_level: int, levels: Array, starts: A
     word = 0
     for row in range(len(levels)):
         size = int(words[word]) if word < len(words) else -1
-        if size < 0 or size % block or size // block > max_level or word + 1 + size // 4 > len(words):
+        if size < 0 or size % block or size // block > max_level:
             return row, word
         levels[row], starts[row] = size // block, word + 1
         word += 1 + size // 4

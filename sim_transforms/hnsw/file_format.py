@@ -5,26 +5,27 @@ Opens with stock `nmslib`: `init(method="hnsw", space=...)`, `loadIndex(path, lo
 | part | field | type | holds |
 |---|---|---|---|
 | header | optimised | u32 | 1 |
-| | items | u32 | n |
+| | items | u32 | n, at most 2^31 - 1 |
 | | record bytes | u64 | 16 + 4 d + 4 + 4 maxM0 |
 | | offset of links | u64 | 16 + 4 d: where in a record the link count stands |
 | | offset of data | u64 | 0 |
-| | max level | i32 | highest level of any item |
-| | entry point | u32 | row at which searches start |
+| | max level | i32 | highest level of any item, 0 to 63 |
+| | entry point | u32 | row at which searches start, an item of the highest level |
 | | maxM, maxM0 | u64, u64 | most links above and in layer 0: m, 2 m |
 | | distance | i32 | 1: l2, d a multiple of 16; 2: l2, other d; 4: minus the inner product |
 | | search method | u64 | 3 |
 | records, n times | id | i32 | row |
 | | label | i32 | -1 |
 | | vector bytes | u64 | 4 d |
-| | vector | f32[d] | |
+| | vector | f32[d] | finite, shorter than 2^62 |
 | | link count | i32 | at most maxM0 |
-| | links | i32[maxM0] | rows; unused ones 0 |
+| | links | i32[maxM0] | other rows, each once; unused ones 0 |
 | upper, n times | size | u32 | level x 4 (maxM + 1) |
-| | levels 1.. | i32[maxM + 1] | link count, links; unused ones 0 |
+| | levels 1.. | i32[maxM + 1] | link count, links to other rows of that level or above, each once; unused ones 0 |
 
 A file of 0 items is the header alone; NMSLIB cannot open it, and `search.NativeSearcher` does not try.
-Source: NMSLIB, similarity_search/src/method/hnsw.cc, `SaveOptimizedIndex`.
+NMSLIB's own files, which are read here too, hold anything in unused links. `file_header.py` checks the header,
+`file_check.py` all the rest. Source: NMSLIB, similarity_search/src/method/hnsw.cc, `SaveOptimizedIndex`.
 """
 
 import os
@@ -70,7 +71,7 @@ class NativeIndex:
         header: its header.
         records: [n] structured, memory-mapped; fields id, label, bytes, vector [d], count, links [maxM0].
         levels: [n] int32, highest level of each row.
-        upper: the upper links' int32 words, without the sizes: for row i words
+        upper: int32 words after the records, memory-mapped; those of row i, without its size, are
             `starts[i]` to `starts[i] + levels[i] * (maxM + 1)`.
         starts: [n] int64.
     """
