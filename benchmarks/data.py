@@ -44,11 +44,10 @@ class Data:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, queries: int) -> None:
-    """Adds --data, --items, --queries and --seed."""
+    """Adds --data, --items and --queries."""
     parser.add_argument("--data", choices=NAMES, default="glove", help="which vectors (default: glove)")
     parser.add_argument("--items", type=int, help="vectors to index (default: all of glove, 1,000,000 clustered, ...)")
     parser.add_argument("--queries", type=int, default=queries, help="vectors to search, which are not indexed")
-    parser.add_argument("--seed", type=int, default=0, help="of the vectors, or of what is held out")
 
 
 def make_data(name: str, items: int | None, queries: int, seed: int) -> Data:

@@ -90,7 +90,8 @@ class FaissSearcher:
     def __init__(self, path: Path) -> None:
         import faiss
 
-        self._faiss, self._index = faiss, faiss.read_index(str(path))
+        self._faiss = faiss
+        self._index: Any = faiss.read_index(str(path))
 
     def answers(self, queries: Array, k: int, ef: int) -> Any:
         self._faiss.omp_set_num_threads(1)

@@ -108,8 +108,9 @@ class Watch:
             for process in (self._main, *self._main.children(recursive=True)):
                 key = (process.pid, process.create_time())
                 seen = self._seen.setdefault(key, _Seen(process))
-                # Just after its start a process still shows the memory and the name of the one that started it.
-                seen.worker = seen.worker or _is_worker(process)
+                if not seen.worker and _is_worker(process):
+                    # Just after its start a process shows the memory and the name of the one that started it.
+                    seen.worker, seen.rss, seen.pss = True, 0, 0
 
 
 def _is_worker(process: psutil.Process) -> bool:

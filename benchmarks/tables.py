@@ -1,4 +1,4 @@
-"""Markdown tables on standard output, progress on standard error, figures as JSON, and the machine they were taken on."""
+"""Markdown tables on standard output, progress on standard error, figures as JSON, and the machine they are from."""
 
 import importlib.metadata
 import importlib.util

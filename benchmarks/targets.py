@@ -60,7 +60,8 @@ class Target:
             return "not measured"
         if self.bound is None:
             return "no target"
-        kept = self.value <= self.bound if self.side == "at most" else self.value >= self.bound
+        value = round(self.value, 9)  # a difference of two shares that is the bound itself keeps it
+        kept = value <= self.bound if self.side == "at most" else value >= self.bound
         return "met" if kept else "missed"
 
 
