@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     flags = {argv[i]: argv[i + 1] for i in range(1, 7, 2)}
     overrides = dict(word.split("=", 1) for word in argv[7:] if word.startswith("index."))
     publish(Path(flags["--embeddings"]), Path(flags["--store"]), overrides)
-    print(json.dumps({"version": "0123456789abcdef"}))
+    sys.stdout.write(json.dumps({"version": "0123456789abcdef"}) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import builders, index, recall_target, scale
+from benchmarks.comparison import Figures
 from benchmarks.curves import point_at
 from benchmarks.data import clustered, held_out, make_data
 from benchmarks.peers import Recipe, build_peer
@@ -20,9 +21,16 @@ FAKE = (sys.executable, "-m", "tests.unit.benchmarks.fake_ruiji")
 FEW = held_out("tiny", clustered(340, 16, 5, seed=0), None, 40, seed=0)
 
 
-def _plan(**changed: Any) -> index.Plan:
-    given: dict[str, Any] = {"shards": ("auto", "4"), "peers": ("nmslib",), "rounds": 2, "settings": {}}
-    return index.Plan(Recipe(threads=1), program=FAKE, **{**given, **changed})
+PLAN = index.Plan(Recipe(threads=1), shards=("auto", "64"), peers=("nmslib",), rounds=2, settings={}, program=FAKE)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Figures:
+    """Of a whole run of `PLAN`, which has left only the vectors behind."""
+    folder = tmp_path_factory.mktemp("index")
+    figures = index.run_rounds(PLAN, FEW, folder)
+    assert [path.name for path in folder.iterdir()] == ["items.npy"]
+    return figures
 
 
 def test_index_command_of_settings_sets_each_key_in_its_section(tmp_path: Path) -> None:
@@ -33,30 +41,24 @@ def test_index_command_of_settings_sets_each_key_in_its_section(tmp_path: Path) 
     assert command == ["ruiji", "index", *places, *overrides, "--direct_num_workers=2", "--json"]
 
 
-def test_index_run_of_two_rounds_measures_each_system_in_each_round(tmp_path: Path) -> None:
-    plan = _plan()
-    figures = index.run_rounds(plan, FEW, tmp_path)
-    assert set(figures.builds) == {"ruiji", "ruiji, 4 shards", "nmslib"}
+def test_index_run_of_two_rounds_measures_each_system_in_each_round(figures: Figures) -> None:
+    assert set(figures.builds) == {"ruiji", "ruiji, 64 shards", "nmslib"}
     assert all(len(builds) == 2 for builds in figures.builds.values())
     assert [build.graph_seconds for build in figures.builds["ruiji"]] == [0.25, 0.25]
     assert all(build.largest_bytes > 2**20 for builds in figures.builds.values() for build in builds)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["items.npy"]
 
 
-def test_index_run_of_shuffled_rows_finds_the_positions_of_the_vectors(tmp_path: Path) -> None:
-    figures = index.run_rounds(_plan(shards=("auto",), rounds=1), FEW, tmp_path)
+def test_index_run_of_shuffled_rows_finds_the_positions_of_the_vectors(figures: Figures) -> None:
     assert point_at(figures.system("ruiji").curve, 200).recall_10 == 1.0
 
 
-def test_index_report_of_a_run_prints_tables_and_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = _plan(shards=("64",), rounds=1)
-    figures = index.run_rounds(plan, FEW, tmp_path)
-    targets = index.report(plan, FEW, figures, 1.5)
+def test_index_report_of_a_run_prints_tables_and_targets(figures: Figures, capsys: pytest.CaptureFixture[str]) -> None:
+    targets = index.report(PLAN, FEW, figures, 1.5)
     printed = capsys.readouterr().out
     assert "First small run of Ruiji: 1.5 s." in printed
     assert "| ruiji, 64 shards | 100 |" in printed
     assert targets[-1].name == "recall@1 at 64 shards - NMSLIB"
-    json.dumps(index.all_figures(plan, FEW, figures, targets, 1.5), allow_nan=False)
+    json.dumps(index.all_figures(PLAN, FEW, figures, targets, 1.5), allow_nan=False)
 
 
 def test_index_plan_of_an_unknown_peer_is_refused_with_the_known_ones() -> None:
@@ -84,8 +86,9 @@ def test_scale_run_of_two_sizes_gives_the_cost_of_each(tmp_path: Path) -> None:
 def test_recall_target_run_measures_the_queries_that_the_build_never_saw(tmp_path: Path) -> None:
     given = argparse.Namespace(data="tiny", items=300, queries=20, seeds="0,1", workdir=tmp_path)
     outcomes = recall_target.run(given, recall_target.Plan(0.99, "l2", 1, FAKE))
-    assert [(outcome.seed, outcome.ef_search, outcome.promised) for outcome in outcomes] == [(0, 100, 0.99)] * 1 + [
-        (1, 100, 0.99)
+    assert [(outcome.seed, outcome.ef_search, outcome.promised) for outcome in outcomes] == [
+        (0, 100, 0.99),
+        (1, 100, 0.99),
     ]
     assert all(outcome.recall == 1.0 and outcome.queries == 20 for outcome in outcomes)
 
