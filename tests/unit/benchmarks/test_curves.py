@@ -96,10 +96,8 @@ def test_measured_curves_of_two_systems_take_turns_at_each_step() -> None:
 
 
 def test_median_curve_of_three_builds_takes_each_figure_apart() -> None:
-    builds = [
-        (Point(10, first, tenth, speed),) for first, tenth, speed in ((0.1, 0.9, 5), (0.2, 0.7, 6), (0.3, 0.8, 1))
-    ]
-    assert median_curve(builds) == (Point(10, 0.2, 0.8, 5),)
+    builds = [(Point(10, *figures),) for figures in ((0.1, 0.9, 5.0), (0.2, 0.7, 6.0), (0.3, 0.8, 1.0))]
+    assert median_curve(builds) == (Point(10, 0.2, 0.8, 5.0),)
 
 
 def test_point_at_an_ef_that_was_not_measured_names_those_that_were() -> None:
