@@ -98,8 +98,13 @@ def queries_table(figures: Figures, systems: Sequence[str]) -> str:
     return markdown_table(["system", "ef", "recall@1", "recall@10", "queries a second"], rows)
 
 
+def with_rounds(value: float | None, rounds: Sequence[float | None]) -> str:
+    """A figure, and where there are several rounds what each of them gives: how far it can be trusted."""
+    return shown(value) if len(rounds) < 2 else f"{shown(value)} ({', '.join(shown(each) for each in rounds)})"
+
+
 def equal_recall_table(figures: Figures, systems: Sequence[str]) -> str:
-    """Speed at NMSLIB's recall@10 at efSearch 100, and at 0.95."""
+    """Speed at NMSLIB's recall@10 at efSearch 100, and at 0.95: of the median curve, and of each round's."""
     nmslib = figures.system("nmslib").curve
     wanted = (point_at(nmslib, EF).recall_10, RECALL)
     headers = ["system", *(word for r in wanted for word in (f"queries a second at recall@10 {r:.4f}", "/ NMSLIB"))]
@@ -108,6 +113,7 @@ def equal_recall_table(figures: Figures, systems: Sequence[str]) -> str:
         row = [name]
         for value in wanted:
             speed, other = speed_at_recall(figures.system(name).curve, value), speed_at_recall(nmslib, value)
-            row += [shown(speed), shown(speed / other if speed is not None and other else None, 3)]
+            rounds = [speed_at_recall(curve, value) for curve in figures.curves[name]]
+            row += [with_rounds(speed, rounds), shown(speed / other if speed is not None and other else None, 3)]
         rows.append(row)
     return markdown_table(headers, rows)

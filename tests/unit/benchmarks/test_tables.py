@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.comparison import with_rounds
 from benchmarks.scale import growth, percent, verdict, within
 from benchmarks.tables import markdown_table, mebibytes, median_and_all, median_of, shown, write_json
 
@@ -29,6 +30,11 @@ def test_median_of_values_with_a_missing_one_is_null() -> None:
 def test_median_and_all_of_several_rounds_shows_them_in_order() -> None:
     assert median_and_all([3.0, 1.0, 2.0]) == "2.0 (3.0, 1.0, 2.0)"
     assert median_and_all([3.0]) == "3.0"
+
+
+def test_figure_with_rounds_shows_those_that_have_none() -> None:
+    assert with_rounds(2_000.4, [1_999.6, None]) == "2,000 (2,000, -)"
+    assert with_rounds(None, [None]) == "-"
 
 
 def test_json_of_a_new_folder_is_written(tmp_path: Path) -> None:

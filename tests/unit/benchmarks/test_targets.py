@@ -54,6 +54,10 @@ def test_target_of_speed_is_read_at_the_recall_of_nmslib(speed: float, verdict: 
     assert found["queries a second at recall@10 0.9500 / NMSLIB"].value == pytest.approx(speed / 1_000)
 
 
+def test_targets_of_tiny_vectors_have_no_bounds() -> None:
+    assert {target.bound for target in _found("tiny", _system(60.0, 90.0)).values()} == {None}
+
+
 def test_target_of_inner_products_leaves_hnswlib_out() -> None:
     assert "graph / hnswlib" not in _found("lognormal", _system(60.0, 90.0), "inner_product")
 
