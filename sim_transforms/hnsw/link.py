@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from sim_transforms.hnsw.build import ShardGraph
-from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
 from sim_transforms.hnsw.kernels import add_incoming, cut_rows, link_distances
-from sim_transforms.hnsw.merge import build_upper
+from sim_transforms.hnsw.merge import write_shard_file
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.settings.stages import IndexSettings
@@ -89,7 +88,7 @@ def _candidates(graph: ShardGraph, queries: Array, settings: IndexSettings) -> t
         return _exhaustive(graph.vectors, queries, count, settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard.hnsw"
-        _write_native(graph, path, settings)
+        write_shard_file(graph, path, settings)
         searcher = NativeSearcher(path, settings.space, len(graph.vectors), graph.vectors.shape[1])
         return searcher.search_native(queries, count, max(count, settings.ef_construction // 2))
 
@@ -104,16 +103,6 @@ def _exhaustive(vectors: Array, queries: Array, count: int, settings: IndexSetti
         rows[start : start + _BLOCK] = near
         distances[start : start + _BLOCK] = np.take_along_axis(block, near, axis=1)
     return rows, distances
-
-
-def _write_native(graph: ShardGraph, path: Path, settings: IndexSettings) -> None:
-    items, dimension = graph.vectors.shape
-    above = np.flatnonzero(graph.levels >= 1).astype(np.int32)
-    upper = build_upper(above, graph.vectors[above], settings)
-    with path.open("wb") as file:
-        file.write(header_bytes(items, dimension, settings, upper))
-        file.write(record_bytes(graph.vectors, 0, graph.links))
-        file.write(upper_bytes(0, items, upper, settings))
 
 
 def _incoming(

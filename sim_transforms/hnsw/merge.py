@@ -1,10 +1,12 @@
 """Own, reverse and cross links of a shard -> its links in the merged graph; and the upper layers of all shards."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim_transforms.hnsw.build import build_native, layer0
+from sim_transforms.hnsw.build import ShardGraph, build_native, layer0
+from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
 from sim_transforms.hnsw.kernels import merge_nearest
 from sim_transforms.hnsw.upper import UpperLayers, no_upper_layers
 from sim_transforms.settings.stages import IndexSettings
@@ -52,6 +54,17 @@ def build_upper(rows: Array, vectors: Array, settings: IndexSettings) -> UpperLa
     for place in range(len(rows)):
         _write_levels(words[starts[place] : starts[place + 1]].reshape(-1, width), base[place], index, place, rows)
     return UpperLayers(int(levels.max()), int(rows[index.header.entry_row]), rows, levels, words, starts[:-1])
+
+
+def write_shard_file(graph: ShardGraph, path: Path, settings: IndexSettings) -> None:
+    """Writes one shard as a whole native file of its own, its rows counted from 0."""
+    items, dimension = graph.vectors.shape
+    above = np.flatnonzero(graph.levels >= 1).astype(np.int32)
+    upper = build_upper(above, graph.vectors[above], settings)
+    with path.open("wb") as file:
+        file.write(header_bytes(items, dimension, settings, upper))
+        file.write(record_bytes(graph.vectors, 0, graph.links))
+        file.write(upper_bytes(0, items, upper, settings))
 
 
 def _write_levels(out: Array, base: Array, index: Any, place: int, rows: Array) -> None:
