@@ -1,4 +1,4 @@
-"""examples/ + model/ -> embeddings/ -> one merged NMSLIB index, published as a version.
+"""examples/ + model/ -> embeddings/ -> an NMSLIB index, merged or a file a shard, published as a version.
 
 ruiji index --config configs/digits.yaml
 ruiji index --config configs/digits.yaml --examples work/a/examples --model work/a/model --workdir work/b
@@ -67,9 +67,9 @@ def publish_index(
     version = folder / "version"
     version.mkdir()
     store = open_store(settings.store)
-    sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans)
-    described = make_manifest(version, sizes, built.outcome, manifest, settings.index, calibration)
-    speed = measure_speed(version, built.outcome.exact, described)
+    sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans, settings.index.layout)
+    described = make_manifest(version, sizes, built.outcome, manifest, settings.index, calibration, settings.search)
+    speed = measure_speed(version, built.outcome.exact, described, settings.search)
     write_timings(version, {**timings, **speed})
     published = publish_version(store, version, described)
     rejected = {"rejected": built.totals.rejected}

@@ -111,6 +111,7 @@ class Stages:
         inputs = {
             "embeddings": tree_digest(self.embeddings),
             "settings": settings.index,
+            "probe": settings.search.probe if settings.index.layout == "routed" else None,
             "store": settings.store,
         }
 
@@ -126,7 +127,7 @@ class Stages:
 
         modules = _modules(
             "hnsw", "quality", "read_embeddings", "fit_partition", "assign_shards", "build_shards", "link_shards",
-            "merge_shards", "measure_recall", "publish_version", "build_index",
+            "merge_shards", "route_shards", "measure_recall", "publish_version", "build_index",
         )  # fmt: skip
         return Stage("index", inputs, modules, None, work)
 

@@ -1,7 +1,11 @@
-"""`embeddings/` -> the parts of one native index, with what measures it: partition, build, link, merge."""
+"""`embeddings/` -> the parts of one native index, with what measures it: partition, build, link, merge.
+
+With `layout: routed` the shards are not linked and merged, but written as a native file each.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 
@@ -17,6 +21,7 @@ from sim_transforms.read_embeddings import FAILED, LEDGER, ReadEmbeddings
 from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import EmbeddingsManifest
+from sim_transforms.route_shards import RouteShards
 from sim_transforms.settings.stages import IndexSettings
 
 K = 10
@@ -50,18 +55,24 @@ class BuildIndex(beam.PTransform):
         plans = files | "GatherShards" >> beam.combiners.ToList() | "PlanShards" >> beam.Map(plan_shards)
         planned = plans | "EachShard" >> beam.FlatMap(list)
         built = planned | "BuildShards" >> BuildShards(settings)
-        linked = built | "LinkShards" >> LinkShards(beam.pvalue.AsSingleton(plans), settings)
         live = beam.pvalue.AsSingleton(plans | "CountItems" >> beam.Map(count_items))
-        merged = (linked.linked, linked[FORWARD]) | "MergeShards" >> MergeShards(
-            self.scratch, live, self.manifest.dimension, settings
-        )
+        made = self._routed(built) if settings.layout == "routed" else self._merged(built, plans, live)
         exact = planned | "MeasureRecall" >> MeasureRecall(
             live, settings.recall_queries, K, settings.space, settings.seed
         )
         _hand_back(self.scratch, read[FAILED], "failed")
         _hand_back(self.scratch, read[LEDGER], "ledger")
         exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=_no_order)
-        return merged | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
+        return made | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
+
+    def _merged(self, built: beam.PCollection, plans: beam.PCollection, live: beam.pvalue.AsSingleton) -> Any:
+        linked = built | "LinkShards" >> LinkShards(beam.pvalue.AsSingleton(plans), self.settings)
+        return (linked.linked, linked[FORWARD]) | "MergeShards" >> MergeShards(
+            self.scratch, live, self.manifest.dimension, self.settings
+        )
+
+    def _routed(self, built: beam.PCollection) -> Any:
+        return built | "RouteShards" >> RouteShards(self.scratch, self.settings)
 
 
 def _hand_back(scratch: str, rows: beam.PCollection, name: str) -> None:
