@@ -25,19 +25,26 @@ def _store(main: Main, settings: Settings | None) -> str:
 
 def search(main: Main) -> None:
     """`ruiji search`."""
+    from sim_transforms.commands.search import Source, search_text
     from sim_transforms.commands.search import search as answer
-    from sim_transforms.commands.search import search_text
 
     settings, given = _settings(main), main.arguments
     model = given.model or (f"{settings.workdir}/model" if settings else None)
+    limits = settings.search if settings else None
     result = answer(
-        _store(main, settings),
+        Source(
+            _store(main, settings),
+            given.version,
+            given.probe if given.probe is not None or limits is None else limits.probe,
+            given.memory_budget_mib
+            if given.memory_budget_mib is not None or limits is None
+            else limits.memory_budget_mib,
+        ),
         item=given.item,
         vector=Path(given.vector) if given.vector else None,
         media=Path(given.media) if given.media else None,
         model=Path(model) if model else None,
         k=given.k,
-        version=given.version,
     )
     main.answer(result, search_text(result))
 
