@@ -23,6 +23,15 @@ def _store(main: Main, settings: Settings | None) -> str:
     return settings.store
 
 
+def _limits(main: Main, settings: Settings | None) -> tuple[int | None, int | None]:
+    """Probe and memory budget: the flags, else the configuration's, else null."""
+    probe, budget = main.arguments.probe, main.arguments.memory_budget_mib
+    if settings is None:
+        return probe, budget
+    asked = settings.search
+    return asked.probe if probe is None else probe, asked.memory_budget_mib if budget is None else budget
+
+
 def search(main: Main) -> None:
     """`ruiji search`."""
     from sim_transforms.commands.search import Source, search_text
@@ -30,16 +39,9 @@ def search(main: Main) -> None:
 
     settings, given = _settings(main), main.arguments
     model = given.model or (f"{settings.workdir}/model" if settings else None)
-    limits = settings.search if settings else None
+    probe, budget = _limits(main, settings)
     result = answer(
-        Source(
-            _store(main, settings),
-            given.version,
-            given.probe if given.probe is not None or limits is None else limits.probe,
-            given.memory_budget_mib
-            if given.memory_budget_mib is not None or limits is None
-            else limits.memory_budget_mib,
-        ),
+        Source(_store(main, settings), given.version, probe, budget),
         item=given.item,
         vector=Path(given.vector) if given.vector else None,
         media=Path(given.media) if given.media else None,
