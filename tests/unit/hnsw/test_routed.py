@@ -33,7 +33,8 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
 
 settings = IndexSettings(space="l2", m=2)
-index = write_shards([ring(4000, 256, 2, seed) for seed in range(12)], settings, Path(sys.argv[1]))
+graphs = [ring(4000 if seed < 11 else 1000, 256, 2, seed) for seed in range(12)]
+index = write_shards(graphs, settings, Path(sys.argv[1]))
 budget = int(sys.argv[2]) or None
 searcher = RoutedSearcher(index, SearchSettings(probe=1, memory_budget_mib=budget))
 searcher.search(index.centroids[:1], 5, 20)
@@ -41,7 +42,7 @@ before, most = resident(), 0
 for number in range(12):
     searcher.search(index.centroids[number : number + 1], 5, 20)
     most = max(most, resident() - before)
-print(most, len(searcher.open_shards))
+print(most, resident() - before, len(searcher.open_shards))
 """
 
 
@@ -185,15 +186,17 @@ def test_open_shards_budget_below_the_largest_says_what_is_needed() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads resident memory from /proc")
 def test_search_evicted_shards_give_their_memory_back(tmp_path: Path) -> None:
-    """Twelve shards of 4 MiB: all stay without a budget, one of 9 MiB holds two of them."""
-    grown = {}
+    """Eleven shards of 4 MiB and then one of 1: all stay without a budget, one of 9 MiB ends with 4 + 1."""
+    most, left = {}, {}
     for budget in (0, 9):
         arguments = [sys.executable, "-c", _MEMORY, str(tmp_path / str(budget)), str(budget)]
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-        grown[budget], held = (int(word) for word in done.stdout.split())
+        most[budget], left[budget], held = (int(word) for word in done.stdout.split())
         assert held == (2 if budget else 12)
-    assert grown[0] >= 40
-    assert grown[9] <= 9
+    assert left[0] >= 36
+    assert most[9] <= 9
+    # The first shard is open before anything is measured: of the 5 MiB that are left open, 1 or so is seen.
+    assert left[9] <= 2
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
