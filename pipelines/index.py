@@ -4,6 +4,7 @@ ruiji index --config configs/digits.yaml
 ruiji index --config configs/digits.yaml --examples work/a/examples --model work/a/model --workdir work/b
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,13 @@ def publish_index(
     version = folder / "version"
     version.mkdir()
     store = open_store(settings.store)
+    began = time.monotonic()
     sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans, settings.index.layout)
+    timings["graph_seconds"] = round(built.graph_seconds + time.monotonic() - began, 3)
+    began = time.monotonic()
     described = make_manifest(version, sizes, built.outcome, manifest, settings.index, calibration, settings.search)
     speed = measure_speed(version, built.outcome.exact, described, settings.search)
+    timings["measure_seconds"] = round(time.monotonic() - began, 3)
     write_timings(version, {**timings, **speed})
     published = publish_version(store, version, described)
     rejected = {"rejected": built.totals.rejected}

@@ -19,15 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.lib import introspect
 
-from sim_transforms.assign_shards import centroids_of, read_shard
-from sim_transforms.hnsw.open_index import open_index
-from sim_transforms.hnsw.routed import RoutedSearcher
-from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.assign_shards import OWN_COLUMNS, centroids_of, read_shard
+from sim_transforms.hnsw.open_index import CENTROIDS, LONGEST, open_index
+from sim_transforms.hnsw.searcher import Searcher
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.measure_recall import ExactAnswer
 from sim_transforms.merge_shards import part_paths
-from sim_transforms.quality.recall import RAISE, choose_ef, recall_interval
-from sim_transforms.records.batches import Array, ShardPlan
+from sim_transforms.quality.recall import RAISE, choose_ef, drop_self, recall_interval
+from sim_transforms.records.batches import ShardPlan
 from sim_transforms.records.manifests import (
     Calibration,
     Canary,
@@ -35,6 +34,7 @@ from sim_transforms.records.manifests import (
     FileEntry,
     RecallInterval,
     RowRange,
+    ShardRecall,
     VersionManifest,
 )
 from sim_transforms.route_shards import FOLDER, shard_name
@@ -43,6 +43,7 @@ from sim_transforms.storage import versions
 from sim_transforms.storage.checksums import file_entry, index_file
 from sim_transforms.storage.object_store import ObjectStore
 
+FILES = (CENTROIDS, "free_rows.npy", "items.parquet")
 CANARIES = 16
 MAX_EF = 2000
 # Rows of items.parquet that a look-up decodes at once where it does not hold all of them.
@@ -60,27 +61,32 @@ class IndexOutcome:
     Attributes:
         plans: shards in row order.
         exact: exact neighbours of sampled items.
+        shard_recall: of each shard alone, in shard order.
     """
 
     plans: Sequence[ShardPlan]
     exact: ExactAnswer
+    shard_recall: Sequence[ShardRecall] = ()
 
 
 def assemble_version(folder: Path, parts: str, plans: Sequence[ShardPlan], layout: str = "merged") -> list[int]:
-    """Writes the index, items.parquet, centroids.npy and free_rows.npy; returns the bytes of each part of index.hnsw.
-
-    The shard files of layout routed are moved here, not copied: together they are larger than one would keep twice.
-    """
-    sizes = _join_parts(folder, parts, plans) if layout == "merged" else []
-    if layout == "routed":
-        (folder / FOLDER).mkdir()
-        for plan in plans:
-            shutil.move(Path(parts) / shard_name(plan.number), folder / shard_name(plan.number))
+    """Writes the index and the files beside it; returns the bytes of each part of index.hnsw, none in layout routed."""
     _write_items(folder / "items.parquet", plans)
     centroids = centroids_of(plans) if plans else np.zeros((0, 0), np.float32)
-    np.save(folder / "centroids.npy", centroids)
+    np.save(folder / CENTROIDS, centroids)
     np.save(folder / "free_rows.npy", np.zeros(0, np.int32))
-    return sizes
+    if layout == "merged":
+        return _join_parts(folder, parts, plans)
+    np.save(folder / LONGEST, np.array([plan.file.longest for plan in plans], np.float32))
+    _take_shards(folder, parts, plans)
+    return []
+
+
+def _take_shards(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> None:
+    """Moves the shard files, because together they are larger than one would keep twice."""
+    (folder / FOLDER).mkdir()
+    for plan in plans:
+        shutil.move(Path(parts) / shard_name(plan.number), folder / shard_name(plan.number))
 
 
 def _join_parts(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> list[int]:
@@ -97,7 +103,7 @@ def _write_items(path: Path, plans: Sequence[ShardPlan]) -> None:
     schema: pa.Schema | None = None
     writer: pq.ParquetWriter | None = None
     for plan in plans:
-        table = read_shard(plan.file.path).drop_columns(["embedding"])
+        table = read_shard(plan.file.path).drop_columns(list(OWN_COLUMNS)).replace_schema_metadata(None)
         rows = pa.array(np.arange(plan.first_row, plan.first_row + plan.file.items, dtype=np.int32))
         table = table.add_column(0, "row", rows)
         if writer is None:
@@ -140,9 +146,7 @@ def _advice(described: VersionManifest) -> str:
     return RAISE_ROUTED.format(probe=min(described.parameters["probe"], shards), shards=shards)
 
 
-def _measurement(
-    searcher: NativeSearcher | RoutedSearcher, exact: ExactAnswer, space: str
-) -> Callable[[int, int], RecallInterval]:
+def _measurement(searcher: Searcher, exact: ExactAnswer, space: str) -> Callable[[int, int], RecallInterval]:
     distances = space_of(space).to_distances(exact.distances)
 
     def measure(ef: int, k: int) -> RecallInterval:
@@ -151,12 +155,6 @@ def _measurement(
         return recall_interval(others, distances[:, :k], k, ef)
 
     return measure
-
-
-def drop_self(found: Array, distances: Array, rows: Array, k: int) -> Array:
-    """Distances [q, k] of the k nearest answers that are not the query's own row."""
-    others = np.where(found == rows[:, None], np.float32(np.inf), distances)
-    return np.sort(others, axis=1)[:, :k]
 
 
 def make_manifest(
@@ -185,6 +183,7 @@ def make_manifest(
         recall_target=settings.recall_target,
         ef_search=0,
         recall=(),
+        shard_recall=tuple(outcome.shard_recall),
         canaries=(),
         churn=0.0,
         row_ranges=tuple(RowRange(p.number, p.first_row, p.first_row + p.file.items) for p in outcome.plans),
@@ -192,7 +191,7 @@ def make_manifest(
         metadata_columns=embeddings.metadata_columns,
         cpu=instruction_set(),
         index=None if routed else index_file(folder / "index.hnsw", part_sizes),
-        files=tuple(file_entry(folder, n) for n in ("centroids.npy", "free_rows.npy", "items.parquet")),
+        files=tuple(file_entry(folder, name) for name in (*FILES, *((LONGEST,) if routed else ()))),
         shard_files=_shard_files(folder, outcome.plans) if routed else (),
     )
     ef_search, recall, canaries = measure_version(folder, outcome.exact, described, search)
@@ -200,7 +199,7 @@ def make_manifest(
 
 
 def _parameters(settings: IndexSettings, search: SearchSettings) -> dict[str, Any]:
-    names = ("m", "ef_construction", "seed", "shard_items", "shards", "neighbor_shards", "layout")
+    names = ("m", "ef_construction", "seed", "shard_items", "shards", "neighbor_shards", "builder", "layout")
     own = {name: getattr(settings, name) for name in names}
     return {**own, "probe": search.probe} if settings.layout == "routed" else own
 

@@ -20,6 +20,7 @@ LEDGER = "ledger"
 _MESSAGES = {
     "not_finite": "the vector holds NaN or infinite values",
     "zero_vector": "the vector has length 0, which has no direction in the space cosine",
+    "too_long": "the vector is longer than 2^62; distances from it would be infinite or NaN",
 }
 
 

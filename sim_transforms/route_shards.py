@@ -5,8 +5,7 @@ from pathlib import Path
 
 import apache_beam as beam
 
-from sim_transforms.build_shards import graph_path
-from sim_transforms.hnsw.build import load_graph
+from sim_transforms.build_shards import read_graph
 from sim_transforms.hnsw.merge import write_shard_file
 from sim_transforms.records.batches import ShardPlan
 from sim_transforms.settings.stages import IndexSettings
@@ -45,5 +44,5 @@ def write_shard(plan: ShardPlan, parts: str, settings: IndexSettings) -> ShardPl
     target = Path(parts) / shard_name(plan.number)
     target.parent.mkdir(exist_ok=True)
     with replace_file(target) as temporary:
-        write_shard_file(load_graph(Path(graph_path(plan))), temporary, settings)
+        write_shard_file(read_graph(plan), temporary, settings)
     return plan

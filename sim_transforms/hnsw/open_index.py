@@ -2,16 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sim_transforms.errors import DamagedArtefact
-from sim_transforms.hnsw.routed import RoutedIndex, RoutedSearcher, RoutedShard
+from sim_transforms.hnsw.routed import RoutedIndex, RoutedSearcher, RoutedShard, points_of
 from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.searcher import Searcher
+from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
 
+Array = np.ndarray[Any, Any]
+
 CENTROIDS = "centroids.npy"
+LONGEST = "longest.npy"
 _MERGED = "index.hnsw"
 
 
@@ -20,7 +26,7 @@ def open_index(
     manifest: VersionManifest,
     limits: SearchSettings,
     check: Callable[[FileEntry], None] | None = None,
-) -> NativeSearcher | RoutedSearcher:
+) -> Searcher:
     """Opens `index.hnsw`, or the shards as queries will need them.
 
     Args:
@@ -43,10 +49,15 @@ def routed_index(folder: Path, manifest: VersionManifest) -> RoutedIndex:
     """The shards and centroids of a version of layout routed; opens no shard.
 
     Raises:
-        DamagedArtefact: shard files and row ranges do not belong together, or centroids.npy cannot be read.
+        DamagedArtefact: shard files and row ranges do not belong together, or their numpy files cannot be read.
     """
+    centroids, longest = _read(folder / CENTROIDS), None
+    if space_of(manifest.space).is_inner_product:
+        longest = _read(folder / LONGEST)
+        if longest.shape != centroids.shape[:1]:
+            raise DamagedArtefact(f"{folder / LONGEST} is of shape {longest.shape}; {centroids.shape[:1]} is expected")
     shards = routed_shards(folder, manifest)
-    return RoutedIndex(shards, _read_centroids(folder / CENTROIDS), manifest.space, manifest.dimension)
+    return RoutedIndex(shards, points_of(centroids, longest), manifest.space, manifest.dimension)
 
 
 def routed_shards(folder: Path, manifest: VersionManifest) -> list[RoutedShard]:
@@ -61,7 +72,7 @@ def routed_shards(folder: Path, manifest: VersionManifest) -> list[RoutedShard]:
     ]
 
 
-def _read_centroids(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _read(path: Path) -> Array:
     try:
         return np.asarray(np.load(path, allow_pickle=False), np.float32)
     except (OSError, ValueError, EOFError) as error:

@@ -18,6 +18,7 @@ import numpy as np
 from sim_transforms.errors import DamagedArtefact, UsageError
 from sim_transforms.hnsw.partition import nearest_cells
 from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.searcher import Searcher
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.records.manifests import FileEntry
 from sim_transforms.settings.stages import SearchSettings
@@ -46,12 +47,13 @@ class RoutedIndex:
     """All shards in row order.
 
     Attributes:
-        centroids: [shards, dimension] float32, the mean of each shard.
+        points: [shards, dimension] float32, by which queries are routed: the mean of each shard; in `inner_product`
+            the mean of its directions, as long as that times its longest vector (`points_of`).
         space: cosine, l2 or inner_product.
     """
 
     shards: Sequence[RoutedShard]
-    centroids: Array
+    points: Array
     space: str
     dimension: int
 
@@ -123,7 +125,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
-class RoutedSearcher:
+class RoutedSearcher(Searcher):
     """Opened shards of one version, with the interface of `NativeSearcher`. Not for several threads at once.
 
     Args:
@@ -140,15 +142,15 @@ class RoutedSearcher:
     def __init__(
         self, index: RoutedIndex, limits: SearchSettings, check: Callable[[FileEntry], None] | None = None
     ) -> None:
-        shape, expected = index.centroids.shape, (len(index.shards), index.dimension)
-        if index.shards and (shape != expected or not np.isfinite(index.centroids).all()):
+        shape, expected = index.points.shape, (len(index.shards), index.dimension)
+        if index.shards and (shape != expected or not np.isfinite(index.points).all()):
             raise DamagedArtefact(
                 f"centroids of shape {shape}; {expected} finite numbers are expected, one row a shard"
             )
         for shard in index.shards:
             check_size(shard)
+        super().__init__(space_of(index.space), index.dimension)
         self._index, self._check, self._probe = index, check, limits.probe
-        self._space = space_of(index.space)
         sizes = [shard.entry.size_bytes for shard in index.shards]
         self._opened = OpenShards(sizes, limits.memory_budget_mib, self._open)
 
@@ -157,25 +159,12 @@ class RoutedSearcher:
         """Numbers of the shards that are open now, least recently used first."""
         return self._opened.numbers
 
-    def search(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
-        """Nearest items of [q, d] float32 queries in their nearest shards; queries are prepared for the space here.
-
-        Returns:
-            (rows [q, k] int32, distances [q, k] float32 as the commands show them), nearest first, ties to the lower
-            row; -1 and infinity where the probed shards hold fewer than k items.
+    def search_native(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+        """See `Searcher`; `ef_search` holds in each shard, and ties go to the lower row.
 
         Raises:
-            UsageError: queries of another dimension, or k or ef_search below 1.
             DamagedArtefact: a shard that is needed is missing or differs from its manifest.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != self._index.dimension:
-            raise UsageError(f"queries of shape {vectors.shape} were given; [q, {self._index.dimension}] is expected")
-        rows, native = self.search_native(self._space.prepare(vectors), k, ef_search)
-        found = self._space.to_distances(np.where(rows >= 0, native, 0))
-        return rows, np.where(rows >= 0, found, np.float32(np.inf))
-
-    def search_native(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
-        """The same for prepared queries, with NMSLIB's own distances; `ef_search` holds in each shard."""
         if k < 1 or ef_search < 1:
             raise UsageError(f"k {k} and ef_search {ef_search} were given; at least 1 is expected")
         rows = np.full((len(vectors), k), -1, np.int32)
@@ -188,7 +177,7 @@ class RoutedSearcher:
 
     def _search_block(self, queries: Array, rows: Array, distances: Array, ef_search: int) -> None:
         """Fills `rows` and `distances`, [b, k] each, shard by shard."""
-        cells = route(queries, self._index.centroids, self._probe, self._space.is_inner_product)
+        cells = route(queries, self._index.points, self._probe, self._space.is_inner_product)
         for number, asked in self._in_order(group_by_shard(cells)):
             found, native = self._search_shard(number, queries[asked], rows.shape[1], ef_search)
             rows[asked], distances[asked] = keep_nearest(rows[asked], distances[asked], found, native)
@@ -224,30 +213,40 @@ def check_size(shard: RoutedShard) -> None:
         raise DamagedArtefact(f"{shard.path} holds {size} bytes, its manifest says {shard.entry.size_bytes}")
 
 
-def route(queries: Array, centroids: Array, probe: int, inner_product: bool) -> Array:
+def points_of(centroids: Array, longest: Array | None) -> Array:
+    """[shards, d] float32 by which queries are routed.
+
+    Args:
+        centroids: [shards, d] float32, the mean of each shard's places (`Space.places`).
+        longest: [shards] float32, in `inner_product` the length of each shard's longest vector, else null.
+    """
+    return centroids if longest is None else np.ascontiguousarray(centroids * longest[:, None], np.float32)
+
+
+def route(queries: Array, points: Array, probe: int, inner_product: bool) -> Array:
     """[q, min(probe, shards)] int32 numbers of the shards to search, best first, ties to the lower number.
 
-    By Euclidean distance to the centroid; in `inner_product` by the product with it (see the README of this room for
+    By Euclidean distance to the shard's point; in `inner_product` by the product with it (the README of this room says
     what else was measured).
 
     Args:
         queries: [q, d] float32, prepared.
-        centroids: [shards, d] float32.
+        points: [shards, d] float32.
         probe: shards for each query, at least 1.
         inner_product: whether the largest product is nearest.
     """
     if inner_product:
-        queries, centroids = _as_euclidean(queries, centroids)
-    return nearest_cells(queries, centroids, probe)
+        queries, points = _as_euclidean(queries, points)
+    return nearest_cells(queries, points, probe)
 
 
-def _as_euclidean(queries: Array, centroids: Array) -> tuple[Array, Array]:
-    """[q, d + 1] and [s, d + 1] in which the nearest centroid is the one of the largest product.
+def _as_euclidean(queries: Array, points: Array) -> tuple[Array, Array]:
+    """[q, d + 1] and [s, d + 1] in which the nearest point is the one of the largest product.
 
-    Bachrach et al. 2014 ("Speeding up the Xbox recommender system"): a further coordinate gives all centroids the same
+    Bachrach et al. 2014 ("Speeding up the Xbox recommender system"): a further coordinate gives all points the same
     length. Lengths are 1 here, so that no square leaves float32's range.
     """
-    wide, base = queries.astype(np.float64), centroids.astype(np.float64)
+    wide, base = queries.astype(np.float64), points.astype(np.float64)
     base = base / (np.sqrt(np.square(base).sum(axis=1)).max() or 1.0)
     rest = np.sqrt(np.maximum(0.0, 1.0 - np.square(base).sum(axis=1, keepdims=True)))
     lengths = np.sqrt(np.square(wide).sum(axis=1, keepdims=True))

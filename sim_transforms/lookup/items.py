@@ -76,8 +76,8 @@ class HeldItems:
 class PagedItems:
     """Items of which `held` row groups at most are in memory; a row costs the decoding of its group.
 
-    `row_of` reads the ids of the groups whose smallest and largest id enclose the one that is sought: within a shard
-    ids ascend, so that of a shard of several groups one is read.
+    `row_of` reads the ids of one group after the other, but for those whose smallest and largest id do not enclose the
+    one that is sought: its time grows with the catalog, its memory does not.
     """
 
     def __init__(self, path: Path, held: int = HELD_GROUPS) -> None:

@@ -47,17 +47,22 @@ class ShardKey(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard's items and vectors, written once as an Arrow file.
+    """A shard's items, vectors and levels, written once as an Arrow file.
 
     Attributes:
-        path: Arrow IPC file of item_id, the metadata columns and `embedding`, sorted by item_id.
-        centroid: mean of its vectors, as little-endian float32 bytes (bytes, so that the element can be compared).
+        path: Arrow IPC file of item_id, the metadata columns and `embedding`, `level`, near items beside each other.
+        root: row within it of its highest level, where walks through the shard start.
+        centroid: mean of its vectors (of their directions in `inner_product`), little-endian float32 as bytes, so that
+            the element can be compared.
+        longest: length of its longest vector.
     """
 
     key: ShardKey
     path: str
     items: int
+    root: int
     centroid: bytes
+    longest: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,14 @@ class RecallInterval:
 
 
 @dataclass(frozen=True)
+class ShardRecall:
+    """Recall of one shard searched on its own, before the merge."""
+
+    shard: int
+    recall: RecallInterval
+
+
+@dataclass(frozen=True)
 class Canary:
     """A query (an item's own vector, by row) and the rows that the published files answer with."""
 
@@ -203,8 +211,8 @@ class VersionManifest(Manifest):
         parent: id of the version that was LATEST when this one was made, or null.
         catalog, model: digest of the catalog, fingerprint of the model ("" for foreign vectors).
         items: live items.
-        parameters: m, ef_construction, seed, shard_items, neighbor_shards, layout; of layout routed also probe, at
-            which the recall was measured.
+        parameters: m, ef_construction, seed, shard_items, shards, neighbor_shards, builder, layout; of layout routed
+            also probe, at which the recall was measured.
         ef_search: chosen for `recall_target`.
         churn: added + removed + changed since the last rebuild, as a share of items.
         cpu: instruction set the bytes were made with.
@@ -230,6 +238,7 @@ class VersionManifest(Manifest):
     cpu: str
     index: IndexFile | None
     files: tuple[FileEntry, ...]
+    shard_recall: tuple[ShardRecall, ...] = ()
     shard_files: tuple[FileEntry, ...] = ()
     kind: str = field(default="version")
 

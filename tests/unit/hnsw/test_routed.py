@@ -10,7 +10,7 @@ import pytest
 
 from sim_transforms.errors import DamagedArtefact, UsageError
 from sim_transforms.hnsw import routed
-from sim_transforms.hnsw.routed import OpenShards, RoutedIndex, RoutedSearcher, group_by_shard, route
+from sim_transforms.hnsw.routed import OpenShards, RoutedIndex, RoutedSearcher, group_by_shard, points_of, route
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.spaces import SPACES, space_of
 from sim_transforms.records.manifests import FileEntry
@@ -32,15 +32,15 @@ from tests.unit.hnsw.plain_shards import ring, write_shards
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
 
-settings = IndexSettings(space="l2", m=2)
-graphs = [ring(4000 if seed < 11 else 1000, 256, 2, seed) for seed in range(12)]
+settings = IndexSettings(space="l2", m=4)
+graphs = [ring(4000 if seed < 11 else 1000, 256, 4, seed) for seed in range(12)]
 index = write_shards(graphs, settings, Path(sys.argv[1]))
 budget = int(sys.argv[2]) or None
 searcher = RoutedSearcher(index, SearchSettings(probe=1, memory_budget_mib=budget))
-searcher.search(index.centroids[:1], 5, 20)
+searcher.search(index.points[:1], 5, 20)
 before, most = resident(), 0
 for number in range(12):
-    searcher.search(index.centroids[number : number + 1], 5, 20)
+    searcher.search(index.points[number : number + 1], 5, 20)
     most = max(most, resident() - before)
 print(most, resident() - before, len(searcher.open_shards))
 """
@@ -71,9 +71,9 @@ def test_search_probing_all_shards_equals_brute_force(space: str, tmp_path: Path
 
 @pytest.mark.parametrize("space", ["cosine", "l2"])
 def test_route_is_by_euclidean_distance_to_the_centroids(space: str, tmp_path: Path) -> None:
-    centroids = _small(tmp_path, space)[0].centroids
+    points = _small(tmp_path, space)[0].points
     queries = space_of(space).prepare(clustered(30, DIMENSION, seed=2))
-    np.testing.assert_array_equal(route(queries, centroids, 3, False), nearest_rows("l2", queries, centroids, 3))
+    np.testing.assert_array_equal(route(queries, points, 3, False), nearest_rows("l2", queries, points, 3))
 
 
 @pytest.mark.parametrize("length", [1e-20, 1.0, 1e25])
@@ -83,6 +83,15 @@ def test_route_of_inner_products_is_by_the_largest_product(length: float) -> Non
     queries = generator.normal(size=(40, 5)).astype(np.float32) * np.float32(length)
     found = route(queries, centroids * np.float32(length), 4, True)
     np.testing.assert_array_equal(found, nearest_rows("inner_product", queries, centroids, 4))
+
+
+def test_points_of_inner_products_reach_as_far_as_the_longest_vector() -> None:
+    """A shard of one long vector a little off the query is searched before shards of short ones beside it."""
+    centroids = np.array([[1, 0], [0.8, 0.6]], np.float32)
+    query = np.array([[1, 0]], np.float32)
+    assert route(query, points_of(centroids, np.array([1, 1], np.float32)), 1, True).tolist() == [[0]]
+    assert route(query, points_of(centroids, np.array([1, 2], np.float32)), 1, True).tolist() == [[1]]
+    assert points_of(centroids, None) is centroids
 
 
 def test_route_of_equal_centroids_takes_the_lower_number() -> None:
@@ -99,14 +108,14 @@ def test_group_by_shard_holds_every_query_under_each_of_its_shards() -> None:
 
 def test_search_one_probe_opens_the_nearest_shard_alone(small: RoutedIndex) -> None:
     searcher = RoutedSearcher(small, SearchSettings(probe=1))
-    rows, _ = searcher.search(small.centroids[3:4], 5, 50)
+    rows, _ = searcher.search(small.points[3:4], 5, 50)
     shard = small.shards[3]
     assert searcher.open_shards == [3]
     assert ((rows >= shard.first_row) & (rows < shard.first_row + shard.items)).all()
 
 
 def test_search_more_than_the_probed_shards_hold_is_padded(small: RoutedIndex) -> None:
-    rows, distances = RoutedSearcher(small, SearchSettings(probe=1)).search(small.centroids[:1], ITEMS, 50)
+    rows, distances = RoutedSearcher(small, SearchSettings(probe=1)).search(small.points[:1], ITEMS, 50)
     held = small.shards[0].items
     assert sorted(rows[0, :held]) == list(range(held))
     assert (rows[0, held:] == -1).all()
@@ -143,12 +152,12 @@ def test_search_in_blocks_gives_the_same_answers(small: RoutedIndex, monkeypatch
 def test_search_next_block_begins_with_the_shards_that_are_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = IndexSettings(space="l2", m=2)
-    index = write_shards([ring(300, 256, 2, seed) for seed in range(6)], settings, tmp_path)
+    settings = IndexSettings(space="l2", m=4)
+    index = write_shards([ring(300, 256, 4, seed) for seed in range(6)], settings, tmp_path)
     monkeypatch.setattr(routed, "BLOCK", 4)
     opened: list[FileEntry] = []
     limits = SearchSettings(probe=6, memory_budget_mib=1)
-    RoutedSearcher(index, limits, opened.append).search(index.centroids[[0] * 8], 5, 20)
+    RoutedSearcher(index, limits, opened.append).search(index.points[[0] * 8], 5, 20)
     # Three of the six files fit: the second block finds those three open.
     assert len(opened) == 6 + 3
 
@@ -227,6 +236,6 @@ def test_search_shard_of_another_row_range_is_refused(small: RoutedIndex) -> Non
 
 def test_searcher_centroids_that_do_not_fit_the_shards_are_refused(small: RoutedIndex) -> None:
     with pytest.raises(DamagedArtefact, match="centroids of shape"):
-        RoutedSearcher(replace(small, centroids=small.centroids[1:]), ALL)
+        RoutedSearcher(replace(small, points=small.points[1:]), ALL)
     with pytest.raises(DamagedArtefact, match="finite"):
-        RoutedSearcher(replace(small, centroids=small.centroids * np.float32(np.nan)), ALL)
+        RoutedSearcher(replace(small, points=small.points * np.float32(np.nan)), ALL)

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim_transforms.hnsw.routed import RoutedSearcher
+from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.records.manifests import Calibration, Canary, RowRange, VersionManifest
 from sim_transforms.settings.stages import IndexSettings, SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import publish
-from tests.unit.hnsw.plain_index import plain_index
 from tests.unit.hnsw.plain_shards import plain_shards
 
 
@@ -24,7 +24,7 @@ def some_vectors(seed: int = 0, items: int = 60) -> np.ndarray:
 def version_folder(folder: Path, vectors: np.ndarray, parent: str | None = None) -> VersionManifest:
     """Writes the files of a version into `folder` and describes them; item of vector i is `item-<i>`."""
     folder.mkdir(parents=True, exist_ok=True)
-    order = plain_index(vectors, IndexSettings(shard_items=30), folder / "index.hnsw")
+    order = build_whole(vectors, IndexSettings(shard_items=30), folder / "index.hnsw")
     rows = {
         "row": pa.array(range(len(order)), pa.int32()),
         "item_id": [f"item-{i}" for i in order],
@@ -64,7 +64,6 @@ def routed_folder(folder: Path, vectors: np.ndarray, shard_items: int = 20, prob
         "colour": [f"colour-{i % 3}" for i in order],
     }
     pq.write_table(pa.table(rows), folder / "items.parquet", row_group_size=16)
-    np.save(folder / "centroids.npy", index.centroids)
     ranges = tuple(RowRange(n, s.first_row, s.first_row + s.items) for n, s in enumerate(index.shards))
     described = VersionManifest(
         parent=None,
@@ -84,7 +83,7 @@ def routed_folder(folder: Path, vectors: np.ndarray, shard_items: int = 20, prob
         metadata_columns={"colour": "string"},
         cpu="",
         index=None,
-        files=tuple(file_entry(folder, name) for name in ("centroids.npy", "items.parquet")),
+        files=tuple(file_entry(folder, name) for name in ("centroids.npy", "items.parquet", "longest.npy")),
         shard_files=tuple(s.entry for s in index.shards),
     )
     found, _ = RoutedSearcher(index, SearchSettings(probe=probe)).search(vectors[order[:3]], 5, 50)
