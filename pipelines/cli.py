@@ -45,7 +45,21 @@ COMMANDS = (
     Command("run", "the whole job, from catalog to report; what is up to date is skipped", "run", "run", beam=True),
     Command("preprocess", "catalog and media to examples", "run", "preprocess", beam=True),
     Command("train", "examples to model", "run", "train", (_EXAMPLES,)),
-    Command("index", "embed, build, merge, measure, publish", "run", "index", (_EXAMPLES, _MODEL), beam=True),
+    Command(
+        "index",
+        "embed, build, merge, measure, publish; with --embeddings, vectors made elsewhere",
+        "run",
+        "index",
+        (
+            _EXAMPLES,
+            _MODEL,
+            Argument("--embeddings", "index these vectors: .parquet, a folder of them, or .npy; no --config is needed"),
+            Argument("--ids", "text file of one id a line, for --embeddings FILE.npy (default: the row numbers)"),
+            _STORE,
+        ),
+        beam=True,
+        needs_config=False,
+    ),
     Command("evaluate", "retrieval quality on known and unseen classes, raw pixels beside it", "run", "evaluate"),
     Command(
         "search",

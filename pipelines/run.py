@@ -4,11 +4,13 @@ ruiji run --config configs/digits.yaml
 ruiji run --config configs/digits.yaml --runner=FlinkRunner --flink_master=localhost:8081
 """
 
+from pathlib import Path
 from typing import Any
 
 from pipelines._main import Main
 from pipelines.stages import Stages
 from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
+from sim_transforms.errors import UsageError
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import StageResult, run_stage
 from sim_transforms.runs.state import StageState
@@ -35,6 +37,11 @@ class Runner:
         """examples/ + model/ -> embeddings/ -> published version."""
         embedded = run_stage(self._stages.embed(), self._state, self._main.notify)
         return embedded, run_stage(self._stages.index(), self._state, self._main.notify)
+
+    def index_embeddings(self, path: str, ids: str | None) -> StageResult:
+        """Vectors made elsewhere -> published version."""
+        stage = self._stages.index(Path(path), Path(ids) if ids else None)
+        return run_stage(stage, self._state, self._main.notify)
 
     def evaluate(self) -> StageResult:
         """Quality of the model."""
@@ -81,12 +88,21 @@ def train(main: Main) -> None:
 
 
 def index(main: Main) -> None:
-    """`ruiji index [--examples PATH] [--model PATH]`."""
+    """`ruiji index [--examples PATH] [--model PATH]`, or `--embeddings PATH [--ids FILE]`."""
+    given = main.arguments
+    if given.ids and not given.embeddings:
+        raise UsageError("--ids FILE goes with --embeddings FILE.npy")
+    if given.embeddings and (given.examples or given.model):
+        raise UsageError("--embeddings takes neither --examples nor --model: its vectors are made already")
     settings = main.settings()
     main.check_flags(settings)
-    stages = Stages(main, settings, main.arguments.examples, main.arguments.model)
+    stages = Stages(main, settings, given.examples, given.model)
     with workdir_lock(stages.workdir):
-        embedded, indexed = Runner(main, settings, stages).index()
+        runner, embedded = Runner(main, settings, stages), None
+        if given.embeddings:
+            indexed = runner.index_embeddings(given.embeddings, given.ids)
+        else:
+            embedded, indexed = runner.index()
     summary = RunSummary(None, embedded, indexed, None, None)
     main.answer(summary_json(summary), summary_text(summary))
 

@@ -19,7 +19,7 @@ from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
 
 # Columns of a shard file that are the index's own, not the catalog's.
-OWN_COLUMNS = ("embedding", "level")
+OWN_COLUMNS = ("embedding", "_level")
 
 
 @dataclass
@@ -79,7 +79,7 @@ def _write_part(table: pa.Table, key: ShardKey, output: str, settings: IndexSett
     table = table.take(pa.array(order))
     drawn = draw_levels(table.column("item_id").to_pylist(), settings.m, settings.seed)
     levels = of_distinct(drawn, cells.distinct)
-    table = table.append_column("level", pa.array(levels)).replace_schema_metadata({"cells": _pack(cells)})
+    table = table.append_column("_level", pa.array(levels)).replace_schema_metadata({"cells": _pack(cells)})
     with replace_file(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
         writer.write_table(table.combine_chunks())
     vectors = vectors_of(table.column("embedding"))
@@ -97,7 +97,7 @@ def shard_arrays(path: str) -> tuple[Array, Cells, Array]:
     """(vectors [n, d] float32, their cells, levels [n] int8) of a shard file."""
     table = read_shard(path)
     cells = _unpack(table.schema.metadata[b"cells"])
-    return vectors_of(table.column("embedding")), cells, table.column("level").to_numpy()
+    return vectors_of(table.column("embedding")), cells, table.column("_level").to_numpy()
 
 
 def _pack(cells: Cells) -> bytes:
