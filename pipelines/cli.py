@@ -74,6 +74,10 @@ COMMANDS = (
             Argument("--k", "number of neighbours", int, 10),
             Argument("--model", "model for --media (default: the configuration's working directory)"),
             Argument("--version", "version id (default: LATEST)"),
+            Argument(
+                "--probe", "layout routed: shards to search (default: the configuration's, else the version's)", int
+            ),
+            Argument("--memory-budget-mib", "layout routed: MiB of shards open at once (default: no limit)", int),
         ),
         needs_config=False,
     ),

@@ -1,4 +1,4 @@
-"""embeddings/, or anyone's vectors -> one merged NMSLIB index, published as a version.
+"""embeddings/, or anyone's vectors -> an NMSLIB index, merged or a file a shard, published as a version.
 
 ruiji index --config configs/digits.yaml
 ruiji index --config configs/digits.yaml --examples work/a/examples --model work/a/model --workdir work/b
@@ -44,11 +44,13 @@ def publish_index(
     version.mkdir()
     store = open_store(settings.store)
     began = time.monotonic()
-    sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans)
+    sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans, settings.index.layout)
     timings["graph_seconds"] = round(built.graph_seconds + time.monotonic() - began, 3)
     began = time.monotonic()
-    described = make_manifest(version, sizes, built.outcome, built.manifest, settings.index, calibration)
-    speed = measure_speed(version, built.outcome.exact, described)
+    described = make_manifest(
+        version, sizes, built.outcome, built.manifest, settings.index, calibration, settings.search
+    )
+    speed = measure_speed(version, built.outcome.exact, described, settings.search)
     timings["measure_seconds"] = round(time.monotonic() - began, 3)
     write_timings(version, {**timings, **speed})
     published = publish_version(store, version, described)

@@ -23,21 +23,30 @@ def _store(main: Main, settings: Settings | None) -> str:
     return settings.store
 
 
+def _limits(main: Main, settings: Settings | None) -> tuple[int | None, int | None]:
+    """Probe and memory budget: the flags, else the configuration's, else null."""
+    probe, budget = main.arguments.probe, main.arguments.memory_budget_mib
+    if settings is None:
+        return probe, budget
+    asked = settings.search
+    return asked.probe if probe is None else probe, asked.memory_budget_mib if budget is None else budget
+
+
 def search(main: Main) -> None:
     """`ruiji search`."""
+    from sim_transforms.commands.search import Source, search_text
     from sim_transforms.commands.search import search as answer
-    from sim_transforms.commands.search import search_text
 
     settings, given = _settings(main), main.arguments
     model = given.model or (f"{settings.workdir}/model" if settings else None)
+    probe, budget = _limits(main, settings)
     result = answer(
-        _store(main, settings),
+        Source(_store(main, settings), given.version, probe, budget),
         item=given.item,
         vector=Path(given.vector) if given.vector else None,
         media=Path(given.media) if given.media else None,
         model=Path(model) if model else None,
         k=given.k,
-        version=given.version,
     )
     main.answer(result, search_text(result))
 

@@ -115,6 +115,7 @@ class Stages:
         inputs = {
             "embeddings": given.source.files if given.is_foreign else tree_digest(path),
             "settings": settings.index,
+            "probe": settings.search.probe if settings.index.layout == "routed" else None,
             "store": settings.store,
         }
 
@@ -135,7 +136,8 @@ class Stages:
 
         modules = _modules(
             "hnsw", "quality", "index_input", "read_embeddings", "find_repeats", "fit_partition", "assign_shards",
-            "build_shards", "link_shards", "merge_shards", "measure_recall", "publish_version", "build_index",
+            "build_shards", "link_shards", "merge_shards", "route_shards", "measure_recall", "publish_version",
+            "build_index",
         )  # fmt: skip
         return Stage("index", inputs, modules, None, work)
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from sim_transforms.hnsw.cells import Cells, arrange
 from sim_transforms.hnsw.levels import draw_levels, highest, of_distinct
 from sim_transforms.hnsw.partition import Partition, centroid_of, shard_cap, split_cell
-from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.hnsw.spaces import longest_of, space_of
 from sim_transforms.records.batches import Array, ShardFile, ShardKey, ShardPlan, vectors_of
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
@@ -82,8 +82,9 @@ def _write_part(table: pa.Table, key: ShardKey, output: str, settings: IndexSett
     table = table.append_column("_level", pa.array(levels)).replace_schema_metadata({"cells": _pack(cells)})
     with replace_file(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
         writer.write_table(table.combine_chunks())
-    centroid = centroid_of(space.places(vectors_of(table.column("embedding"))))
-    return ShardFile(key, str(path), table.num_rows, highest(levels), centroid.astype("<f4").tobytes())
+    vectors = vectors_of(table.column("embedding"))
+    centroid = centroid_of(space.places(vectors)).astype("<f4").tobytes()
+    return ShardFile(key, str(path), table.num_rows, highest(levels), centroid, longest_of(vectors))
 
 
 def read_shard(path: str) -> pa.Table:

@@ -1,4 +1,7 @@
-"""`embeddings/` -> the parts of one native index, with what measures it: partition, build, link, merge."""
+"""`embeddings/` -> the parts of one native index, with what measures it: partition, build, link, merge.
+
+With `layout: routed` the shards are not linked and merged, but written as a native file each.
+"""
 
 import time
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ShardRecall
 from sim_transforms.records.vectors import VectorPiece
+from sim_transforms.route_shards import RouteShards
 from sim_transforms.settings.stages import IndexSettings
 
 K = 10
@@ -58,28 +62,29 @@ class BuildIndex(beam.PTransform):
         plans = files | "GatherShards" >> beam.combiners.ToList() | "PlanShards" >> beam.Map(plan_shards)
         planned, known = plans | "EachShard" >> beam.FlatMap(list), beam.pvalue.AsSingleton(plans)
         built = planned | "BuildShards" >> BuildShards(settings)
-        linked = built | "LinkShards" >> LinkShards(known, settings)
-        merged = linked | "MergeShards" >> MergeShards(self.scratch, known, dimension, settings)
-        ended = merged | "Ended" >> beam.Map(time_now)
-        # Measured after the merge, so that the graph's own time is not mixed with it.
-        done = merged | "Merged" >> beam.Reshuffle()
+        made = self._routed(built) if settings.layout == "routed" else self._merged(built, known)
+        ended = made | "Ended" >> beam.Map(time_now)
+        # Measured when the files are made, so that the graph's own time is not mixed with it.
+        done = made | "Made" >> beam.Reshuffle()
         live = beam.pvalue.AsSingleton(plans | "CountItems" >> beam.Map(count_items))
         exact = done | "MeasureRecall" >> MeasureRecall(live, settings.recall_queries, K, settings.space, settings.seed)
         alone = done | "MeasureShards" >> MeasureShards(settings, K)
         if given.is_foreign:
             _hand_back(self.scratch, read.batches | "FindRepeats" >> FindRepeats(items), "repeats")
-        small = {
-            "failed": read[FAILED],
-            "ledger": read[LEDGER],
-            "digests": read[DIGESTS],
-            "began": began,
-            "ended": ended,
-        }
-        for name, rows in small.items():
-            _hand_back(self.scratch, rows, name)
+        for name in (FAILED, LEDGER, DIGESTS):
+            _hand_back(self.scratch, read[name], name)
+        for name, moments in (("began", began), ("ended", ended)):
+            _hand_back(self.scratch, moments, name)
         exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=_no_order)
         alone | "HandBackAlone" >> HandBack(_path(self.scratch, "alone"), key=_by_shard)
-        return merged | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
+        return made | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
+
+    def _merged(self, built: beam.PCollection, known: beam.pvalue.AsSingleton) -> Any:
+        merge = MergeShards(self.scratch, known, self.given.source.dimension, self.settings)
+        return built | "LinkShards" >> LinkShards(known, self.settings) | "MergeShards" >> merge
+
+    def _routed(self, built: beam.PCollection) -> Any:
+        return built | "RouteShards" >> RouteShards(self.scratch, self.settings)
 
 
 def time_now(_: Any) -> float:

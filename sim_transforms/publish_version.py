@@ -1,4 +1,4 @@
-"""Parts of a merged index -> a published version: put together, measured, gated, made visible by moving LATEST.
+"""Parts of an index -> a published version: put together, measured, gated, made visible by moving LATEST.
 
 Runs on the driver: it is one concatenation and a thousand queries. Object storage will do the concatenation by
 `compose`; the parts are laid out for it.
@@ -20,28 +20,38 @@ import pyarrow.parquet as pq
 from numpy.lib import introspect
 
 from sim_transforms.assign_shards import OWN_COLUMNS, centroids_of, read_shard
-from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.open_index import CENTROIDS, LONGEST, open_index
+from sim_transforms.hnsw.searcher import Searcher
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.measure_recall import ExactAnswer
 from sim_transforms.merge_shards import part_paths
-from sim_transforms.quality.recall import choose_ef, drop_self, recall_interval
+from sim_transforms.quality.recall import RAISE, choose_ef, drop_self, recall_interval
 from sim_transforms.records.batches import ShardPlan
 from sim_transforms.records.manifests import (
     Calibration,
     Canary,
     EmbeddingsManifest,
+    FileEntry,
     RecallInterval,
     RowRange,
     ShardRecall,
     VersionManifest,
 )
-from sim_transforms.settings.stages import IndexSettings
+from sim_transforms.route_shards import FOLDER, shard_name
+from sim_transforms.settings.stages import IndexSettings, SearchSettings
 from sim_transforms.storage import versions
 from sim_transforms.storage.checksums import file_entry, index_file
 from sim_transforms.storage.object_store import ObjectStore
 
+FILES = (CENTROIDS, "free_rows.npy", "items.parquet")
 CANARIES = 16
 MAX_EF = 2000
+# Rows of items.parquet that a look-up decodes at once where it does not hold all of them.
+ROW_GROUP_ITEMS = 8192
+RAISE_ROUTED = (
+    "raise search.probe (each query is searched in {probe} of {shards} shards), index.m or index.ef_construction"
+)
+DEFAULT_SEARCH = SearchSettings()
 
 
 @dataclass(frozen=True)
@@ -59,18 +69,33 @@ class IndexOutcome:
     shard_recall: Sequence[ShardRecall] = ()
 
 
-def assemble_version(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> list[int]:
-    """Writes index.hnsw, items.parquet, centroids.npy and free_rows.npy; returns the bytes of each part."""
+def assemble_version(folder: Path, parts: str, plans: Sequence[ShardPlan], layout: str = "merged") -> list[int]:
+    """Writes the index and the files beside it; returns the bytes of each part of index.hnsw, none in layout routed."""
+    _write_items(folder / "items.parquet", plans)
+    centroids = centroids_of(plans) if plans else np.zeros((0, 0), np.float32)
+    np.save(folder / CENTROIDS, centroids)
+    np.save(folder / "free_rows.npy", np.zeros(0, np.int32))
+    if layout == "merged":
+        return _join_parts(folder, parts, plans)
+    np.save(folder / LONGEST, np.array([plan.file.longest for plan in plans], np.float32))
+    _take_shards(folder, parts, plans)
+    return []
+
+
+def _take_shards(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> None:
+    """Moves the shard files, because together they are larger than one would keep twice."""
+    (folder / FOLDER).mkdir()
+    for plan in plans:
+        shutil.move(Path(parts) / shard_name(plan.number), folder / shard_name(plan.number))
+
+
+def _join_parts(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> list[int]:
     sizes = []
     with (folder / "index.hnsw").open("wb") as out:
         for path in part_paths(parts, len(plans)):
             with path.open("rb") as part:
                 shutil.copyfileobj(part, out, 16 * 2**20)
             sizes.append(path.stat().st_size)
-    _write_items(folder / "items.parquet", plans)
-    centroids = centroids_of(plans) if plans else np.zeros((0, 0), np.float32)
-    np.save(folder / "centroids.npy", centroids)
-    np.save(folder / "free_rows.npy", np.zeros(0, np.int32))
     return sizes
 
 
@@ -84,7 +109,7 @@ def _write_items(path: Path, plans: Sequence[ShardPlan]) -> None:
         if writer is None:
             schema = table.schema
             writer = pq.ParquetWriter(path, schema)
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=ROW_GROUP_ITEMS)
     if writer is None:
         pq.write_table(pa.table({"row": pa.array([], pa.int32()), "item_id": pa.array([], pa.string())}), path)
     else:
@@ -92,19 +117,20 @@ def _write_items(path: Path, plans: Sequence[ShardPlan]) -> None:
 
 
 def measure_version(
-    folder: Path, exact: ExactAnswer, manifest: EmbeddingsManifest, settings: IndexSettings, items: int
+    folder: Path, exact: ExactAnswer, described: VersionManifest, search: SearchSettings
 ) -> tuple[int, tuple[RecallInterval, ...], tuple[Canary, ...]]:
-    """Chooses ef_search for the recall target and measures recall@1 and recall@10 at it.
+    """Chooses ef_search for the recall target and measures recall@1 and recall@10 at it, as look-ups will search.
 
     Raises:
         RecallError: no ef_search up to 2,000 reaches the target.
     """
+    items = described.items
     k = min(10, items - 1)
     if k < 1:
-        return max(settings.ef_construction, 1), (), ()
-    searcher = NativeSearcher(folder / "index.hnsw", settings.space, items, manifest.dimension)
-    measure = _measurement(searcher, exact, settings.space)
-    chosen = choose_ef(lambda ef: measure(ef, k), settings.recall_target, k, MAX_EF)
+        return max(described.parameters["ef_construction"], 1), (), ()
+    searcher = open_index(folder, described, search)
+    measure = _measurement(searcher, exact, described.space)
+    chosen = choose_ef(lambda ef: measure(ef, k), described.recall_target, k, MAX_EF, _advice(described))
     found, _ = searcher.search(exact.vectors[:CANARIES], min(10, items), chosen.ef_search)
     canaries = tuple(
         Canary(int(row), tuple(int(r) for r in answer if r >= 0))
@@ -113,7 +139,14 @@ def measure_version(
     return chosen.ef_search, (measure(chosen.ef_search, 1), chosen), canaries
 
 
-def _measurement(searcher: NativeSearcher, exact: ExactAnswer, space: str) -> Callable[[int, int], RecallInterval]:
+def _advice(described: VersionManifest) -> str:
+    if described.index is not None:
+        return RAISE
+    shards = len(described.shard_files)
+    return RAISE_ROUTED.format(probe=min(described.parameters["probe"], shards), shards=shards)
+
+
+def _measurement(searcher: Searcher, exact: ExactAnswer, space: str) -> Callable[[int, int], RecallInterval]:
     distances = space_of(space).to_distances(exact.distances)
 
     def measure(ef: int, k: int) -> RecallInterval:
@@ -131,32 +164,48 @@ def make_manifest(
     embeddings: EmbeddingsManifest,
     settings: IndexSettings,
     calibration: Calibration | None,
+    search: SearchSettings = DEFAULT_SEARCH,
 ) -> VersionManifest:
-    """Measures the assembled folder and describes it; `parent` is left null."""
-    items = sum(p.file.items for p in outcome.plans)
-    ef_search, recall, canaries = measure_version(folder, outcome.exact, embeddings, settings, items)
-    names = ("m", "ef_construction", "seed", "shard_items", "shards", "neighbor_shards", "builder", "layout")
-    return VersionManifest(
+    """Measures the assembled folder and describes it; `parent` is left null.
+
+    Args:
+        search: how a version of layout routed is searched when it is measured.
+    """
+    routed = settings.layout == "routed"
+    described = VersionManifest(
         parent=None,
         catalog=embeddings.catalog_digest,
         model=embeddings.model,
-        items=items,
+        items=sum(p.file.items for p in outcome.plans),
         dimension=embeddings.dimension,
         space=settings.space,
-        parameters={name: getattr(settings, name) for name in names},
+        parameters=_parameters(settings, search),
         recall_target=settings.recall_target,
-        ef_search=ef_search,
-        recall=recall,
+        ef_search=0,
+        recall=(),
         shard_recall=tuple(outcome.shard_recall),
-        canaries=canaries,
+        canaries=(),
         churn=0.0,
         row_ranges=tuple(RowRange(p.number, p.first_row, p.first_row + p.file.items) for p in outcome.plans),
         calibration=calibration,
         metadata_columns=embeddings.metadata_columns,
         cpu=instruction_set(),
-        index=index_file(folder / "index.hnsw", part_sizes),
-        files=tuple(file_entry(folder, n) for n in ("centroids.npy", "free_rows.npy", "items.parquet")),
+        index=None if routed else index_file(folder / "index.hnsw", part_sizes),
+        files=tuple(file_entry(folder, name) for name in (*FILES, *((LONGEST,) if routed else ()))),
+        shard_files=_shard_files(folder, outcome.plans) if routed else (),
     )
+    ef_search, recall, canaries = measure_version(folder, outcome.exact, described, search)
+    return replace(described, ef_search=ef_search, recall=recall, canaries=canaries)
+
+
+def _parameters(settings: IndexSettings, search: SearchSettings) -> dict[str, Any]:
+    names = ("m", "ef_construction", "seed", "shard_items", "shards", "neighbor_shards", "builder", "layout")
+    own = {name: getattr(settings, name) for name in names}
+    return {**own, "probe": search.probe} if settings.layout == "routed" else own
+
+
+def _shard_files(folder: Path, plans: Sequence[ShardPlan]) -> tuple[FileEntry, ...]:
+    return tuple(file_entry(folder, shard_name(plan.number)) for plan in plans)
 
 
 def instruction_set() -> str:
@@ -178,11 +227,13 @@ def publish_version(store: ObjectStore, folder: Path, manifest: VersionManifest)
     return versions.publish(store, folder, replace(manifest, parent=current))
 
 
-def measure_speed(folder: Path, exact: ExactAnswer, manifest: VersionManifest) -> dict[str, float]:
+def measure_speed(
+    folder: Path, exact: ExactAnswer, manifest: VersionManifest, search: SearchSettings = DEFAULT_SEARCH
+) -> dict[str, float]:
     """Queries a second at the manifest's ef_search, one thread, the median of five passes."""
     if not len(exact.rows):
         return {}
-    searcher = NativeSearcher(folder / "index.hnsw", manifest.space, manifest.items, manifest.dimension)
+    searcher = open_index(folder, manifest, search)
     seconds = []
     for _ in range(5):
         began = time.perf_counter()
@@ -206,5 +257,5 @@ def describe_published(store: ObjectStore, version: str) -> dict[str, Any]:
         "items": manifest.items,
         "recall_at_10": at_ten[0].recall if at_ten else None,
         "ef_search": manifest.ef_search,
-        "bytes": manifest.index.size_bytes,
+        "bytes": manifest.index_bytes,
     }

@@ -1,6 +1,6 @@
 """`ruiji search`: the nearest items of a media file, an indexed item or a vector."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,45 @@ from sim_transforms.lookup.open import OpenVersion, open_version
 Array = np.ndarray[Any, Any]
 
 
+@dataclass(frozen=True)
+class Source:
+    """What is searched, and how it is opened.
+
+    Attributes:
+        store_url: of the published versions.
+        version: id; LATEST where not given.
+        probe: shards to search of a routed version; as many as the version says where not given.
+        memory_budget_mib: MiB of its shard files that are open at once, or null for no limit.
+    """
+
+    store_url: str
+    version: str | None = None
+    probe: int | None = None
+    memory_budget_mib: int | None = None
+
+
 def search(
-    store_url: str,
+    source: Source,
     *,
     item: str | None = None,
     vector: Path | None = None,
     media: Path | None = None,
     model: Path | None = None,
     k: int = 10,
-    version: str | None = None,
 ) -> dict[str, Any]:
     """Answers one query.
 
     Args:
-        store_url: of the published versions.
+        source: the version to search.
         item, vector, media: exactly one of them; `vector` is an .npy file of [dim] or [1, dim].
         model: folder of the model that embeds `media`.
         k: number of neighbours.
-        version: id; LATEST where not given.
 
     Returns:
         {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match"}.
 
     Raises:
-        UsageError: none or several queries, a file that cannot be used, k below 1.
+        UsageError: none or several queries, a file that cannot be used, k, probe or budget too small.
         NotFound: no such item, version or model.
         ModelMismatch: the model is not the one that the version was made with.
     """
@@ -43,7 +58,7 @@ def search(
         raise UsageError("exactly one of --media FILE, --item ID and --vector FILE.npy is expected")
     if k < 1:
         raise UsageError(f"--k: found {k}; at least 1 is expected")
-    opened = open_version(store_url, version)
+    opened = open_version(source.store_url, source.version, source.probe, source.memory_budget_mib)
     if item is not None:
         matches = opened.search_item(item, k)
     else:

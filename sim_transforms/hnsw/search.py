@@ -8,12 +8,13 @@ import numpy as np
 from sim_transforms.errors import DamagedArtefact, UsageError
 from sim_transforms.hnsw.file_format import read_header
 from sim_transforms.hnsw.native import nmslib
-from sim_transforms.hnsw.spaces import space_of, too_long
+from sim_transforms.hnsw.searcher import Searcher
+from sim_transforms.hnsw.spaces import space_of
 
 Array = np.ndarray[Any, Any]
 
 
-class NativeSearcher:
+class NativeSearcher(Searcher):
     """An opened index.hnsw.
 
     The header is checked before NMSLIB sees the file, because NMSLIB ends the process on many damaged ones.
@@ -35,29 +36,11 @@ class NativeSearcher:
             raise DamagedArtefact(f"{path} holds {what}; fetch it again, or publish a new version")
         if header.items and header.is_inner_product != space_of(space).is_inner_product:
             raise DamagedArtefact(f"{path} was not built for space {space}: its distance type is {header.distance}")
-        self._space, self._items, self._dimension = space_of(space), header.items, dimension
+        super().__init__(space_of(space), dimension)
+        self._items = header.items
         self._index = nmslib.init(method="hnsw", space=self._space.nmslib_space)
         if self._items:
             self._index.loadIndex(str(path), load_data=False)
-
-    def search(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
-        """Nearest items of [q, d] float32 queries, which are prepared for the space here.
-
-        Returns:
-            (rows [q, k] int32, distances [q, k] float32 as the commands show them), nearest first; -1 and infinity
-            where there are fewer than k items.
-
-        Raises:
-            UsageError: queries of another dimension, not finite or too long, or k or ef_search below 1.
-        """
-        if vectors.ndim != 2 or vectors.shape[1] != self._dimension:
-            raise UsageError(f"queries of shape {vectors.shape} were given; [q, {self._dimension}] is expected")
-        prepared = self._space.prepare(vectors)
-        if too_long(prepared).any():
-            raise UsageError("a query is not finite, or longer than 2^62; distances from it would be infinite or NaN")
-        rows, native = self.search_native(prepared, k, ef_search)
-        found = self._space.to_distances(np.where(rows >= 0, native, 0))
-        return rows, np.where(rows >= 0, found, np.float32(np.inf))
 
     def search_native(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
         """The same for prepared queries, with NMSLIB's own distances."""

@@ -93,6 +93,12 @@ def too_long(vectors: Array) -> Array:
     return np.asarray(~(squares <= MOST_SQUARES))
 
 
+def longest_of(vectors: Array) -> float:
+    """Length of the longest of [n, d] vectors, 0 where n is 0."""
+    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return float(np.sqrt(squares.max(initial=0.0)))
+
+
 SPACES = {
     "cosine": Space("cosine", "l2"),
     "l2": Space("l2", "l2"),

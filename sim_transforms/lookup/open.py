@@ -1,25 +1,29 @@
 """Opens a published version for queries.
 
 version = open_version("work/digits/store")
+version = open_version("work/songs/store", memory_budget_mib=2048)  # layout routed: shards opened as they are needed
 for match in version.search_item("digit-0000", k=5): ...
 """
 
+import bisect
 import threading
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact, NotFound, UsageError
 from sim_transforms.hnsw.file_format import read_vector
-from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.open_index import open_index, published_probe, routed_shards
+from sim_transforms.hnsw.routed import RoutedShard, check_size
+from sim_transforms.lookup.items import HeldItems, Items, PagedItems
 from sim_transforms.records.manifests import FileEntry, VersionManifest
-from sim_transforms.storage.checksums import file_entry
+from sim_transforms.settings.stages import SearchSettings
+from sim_transforms.storage.checksums import crc32c_of
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import INDEX, file_entries, latest, load_manifest, object_name
@@ -47,22 +51,43 @@ class OpenVersion:
         version: its id.
         manifest: its manifest.
         folder: where its files lie on this machine.
-        items: Table of row, item_id and metadata, in row order.
+        limits: probe and memory budget; without meaning for a merged index, which is held whole.
     """
 
-    def __init__(self, version: str, manifest: VersionManifest, folder: Path) -> None:
-        """Opens the files of a version that lies on this machine; raises DamagedArtefact where one is not whole."""
+    def __init__(
+        self, version: str, manifest: VersionManifest, folder: Path, limits: SearchSettings | None = None
+    ) -> None:
+        """Opens the files of a version that lies on this machine; the shards of a routed one as queries need them.
+
+        Args:
+            limits: the probe of the manifest and no budget where not given.
+
+        Raises:
+            DamagedArtefact: a file is not whole; of the shard files existence and size are looked at here.
+            UsageError: the memory budget is smaller than the largest shard file.
+        """
         self.version, self.manifest, self.folder = version, manifest, folder
-        for entry in file_entries(manifest):
-            check_file(folder, entry)
-        self.items = pq.read_table(folder / "items.parquet")
-        if self.items.num_rows != manifest.items:
-            found = f"{self.items.num_rows} items, the manifest {manifest.items}"
+        self.limits = limits or SearchSettings(probe=published_probe(manifest))
+        check = partial(check_file, folder)
+        for entry in manifest.files if manifest.index is None else file_entries(manifest):
+            check(entry)
+        self._items = self._open_items()
+        if self._items.count != manifest.items:
+            found = f"{self._items.count} items, the manifest {manifest.items}"
             raise DamagedArtefact(f"{folder / 'items.parquet'} holds {found}")
-        rows = manifest.row_ranges[-1].end_row if manifest.row_ranges else 0
-        self._searcher = NativeSearcher(folder / INDEX, manifest.space, rows, manifest.dimension)
+        self._searcher = open_index(folder, manifest, self.limits, check)
         # ef_search is a property of NMSLIB's index object, so that queries of several threads take turns.
         self._lock = threading.Lock()
+
+    def _open_items(self) -> Items:
+        path = self.folder / "items.parquet"
+        bounded = self.manifest.index is None and self.limits.memory_budget_mib is not None
+        return PagedItems(path) if bounded else HeldItems(path)
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """Table of row, item_id and metadata, in row order; read whole, even where memory is bounded."""
+        return self._items.table if isinstance(self._items, HeldItems) else pq.read_table(self.folder / "items.parquet")
 
     def search(self, vectors: Array, k: int, ef_search: int | None = None) -> list[list[Match]]:
         """The nearest items of each of [q, dim] float32 queries, nearest first; fewer than k where there are no more.
@@ -76,7 +101,13 @@ class OpenVersion:
             UsageError: another dimension, NaN or infinite values, a zero vector in the space cosine, k below 1.
         """
         rows, distances = self.search_rows(vectors, k, ef_search)
-        return [self._matches(r[r >= 0], d[r >= 0]) for r, d in zip(rows, distances, strict=True)]
+        # Each row is read once for all queries: where memory is bounded, a row group is decoded for it.
+        found = np.unique(rows[rows >= 0])
+        records = dict(zip(found.tolist(), self._items.records(found), strict=True))
+        return [
+            [_match(records[row], distance) for row, distance in zip(r.tolist(), d.tolist(), strict=True) if row >= 0]
+            for r, d in zip(rows, distances, strict=True)
+        ]
 
     def search_rows(self, vectors: Array, k: int, ef_search: int | None = None) -> tuple[Array, Array]:
         """The same as rows [q, k] int32 (-1 where there are no more) and distances [q, k] float32 (infinite there)."""
@@ -91,10 +122,25 @@ class OpenVersion:
 
     def vector_of(self, item_id: str) -> Array:
         """[dim] float32 of an item, as it stands in the index; raises NotFound."""
-        place = pc.index(self.items.column("item_id"), pa.scalar(item_id)).as_py()
-        if place < 0:
+        row = self._items.row_of(item_id)
+        if row is None:
             raise NotFound(f"version {self.version} holds no item {item_id!r}")
-        return read_vector(self.folder / INDEX, self.items.column("row")[place].as_py())
+        return self.vector_at(row)
+
+    def vector_at(self, row: int) -> Array:
+        """[dim] float32 of a row, as it stands in the index; reads nothing else. Raises DamagedArtefact."""
+        if self.manifest.index is not None:
+            return read_vector(self.folder / INDEX, row)
+        number = bisect.bisect_right(self.manifest.row_ranges, row, key=lambda r: r.first_row) - 1
+        if number < 0 or row >= self.manifest.row_ranges[number].end_row:
+            raise DamagedArtefact(f"{self.folder}: row {row} was asked for, but no shard holds it")
+        shard = self._shards[number]
+        check_size(shard)
+        return read_vector(shard.path, row - shard.first_row)
+
+    @cached_property
+    def _shards(self) -> list[RoutedShard]:
+        return routed_shards(self.folder, self.manifest)
 
     def no_match(self, matches: list[Match]) -> bool:
         """Whether the nearest item is farther than the calibrated threshold (or there is none)."""
@@ -113,37 +159,40 @@ class OpenVersion:
             raise UsageError("a query is the zero vector, which has no direction in the space cosine")
         return queries
 
-    def _matches(self, rows: Array, distances: Array) -> list[Match]:
-        places = self._places[rows] if not len(rows) or rows.max() < len(self._places) else np.array([-1])
-        if (places < 0).any():
-            raise DamagedArtefact(f"{self.folder}: index.hnsw answers with a row that items.parquet does not hold")
-        taken = self.items.take(pa.array(places)).to_pylist()
-        return [
-            Match(row.pop("item_id"), float(distance), {n: v for n, v in row.items() if n not in ("row", "digest")})
-            for row, distance in zip(taken, distances, strict=True)
-        ]
 
-    @cached_property
-    def _places(self) -> Array:
-        """[rows] int64: place in `items` of each row, -1 for free rows."""
-        rows = self.items.column("row").to_numpy()
-        places = np.full(int(rows.max(initial=-1)) + 1, -1, np.int64)
-        places[rows] = np.arange(len(rows))
-        return places
+def _match(record: dict[str, Any], distance: float) -> Match:
+    metadata = {name: value for name, value in record.items() if name not in ("row", "item_id", "digest")}
+    return Match(record["item_id"], distance, metadata)
 
 
-def open_version(store_url: str, version: str | None = None) -> OpenVersion:
+def open_version(
+    store_url: str, version: str | None = None, probe: int | None = None, memory_budget_mib: int | None = None
+) -> OpenVersion:
     """Opens a version of a store, LATEST where none is named.
+
+    Args:
+        store_url: of the published versions.
+        version: id.
+        probe: shards in which each query is searched; where not given, as many as its recall was measured with.
+        memory_budget_mib: MiB of shard files that are open at once; no limit where not given. Both have no meaning for
+            a merged index, which is one file.
 
     Raises:
         NotFound: no such version, or nothing is published.
         DamagedArtefact: a file is missing or differs from the manifest.
+        UsageError: probe or budget below 1, or a budget smaller than the largest shard file.
     """
     store = open_store(store_url)
     chosen = version or latest(store)
     if chosen is None:
         raise NotFound(f"{store.url}: nothing is published there (no LATEST)")
-    return OpenVersion(chosen, load_manifest(store, chosen), version_folder(store, chosen))
+    manifest = load_manifest(store, chosen)
+    probe = published_probe(manifest) if probe is None else probe
+    try:
+        limits = SearchSettings(probe=probe, memory_budget_mib=memory_budget_mib)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return OpenVersion(chosen, manifest, version_folder(store, chosen), limits)
 
 
 def version_folder(store: ObjectStore, version: str) -> Path:
@@ -166,5 +215,5 @@ def check_file(folder: Path, entry: FileEntry) -> None:
     size = path.stat().st_size
     if size != entry.size_bytes:
         raise DamagedArtefact(f"{path} holds {size} bytes, its manifest says {entry.size_bytes}")
-    if size <= CHECKED_BYTES and file_entry(folder, entry.name).crc32c != entry.crc32c:
+    if size <= CHECKED_BYTES and crc32c_of(path) != entry.crc32c:
         raise DamagedArtefact(f"{path} differs from its checksum")

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from sim_transforms.errors import RuijiError
 from sim_transforms.hnsw.file_format import read_index
-from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.open_index import published_probe, routed_shards
 from sim_transforms.lookup.open import OpenVersion, version_folder
-from sim_transforms.records.manifests import FileEntry, VersionManifest
+from sim_transforms.records.manifests import Canary, FileEntry, IndexFile, VersionManifest
+from sim_transforms.settings.stages import SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import INDEX, file_entries, load_manifest
+
+_MIB = 2**20
 
 
 def verify_version(store: ObjectStore, version: str) -> list[str]:
@@ -23,7 +24,9 @@ def verify_version(store: ObjectStore, version: str) -> list[str]:
         return [str(error)]
     problems = [p for entry in file_entries(manifest) for p in _file_problems(folder, entry)]
     # NMSLIB ends the process on damaged files, so the index is opened only when its bytes are as published.
-    return problems or _part_problems(folder, manifest) or _canary_problems(folder, manifest)
+    if manifest.index is not None:
+        problems = problems or _part_problems(folder, manifest.index)
+    return problems or _index_problems(folder, manifest) or _canary_problems(folder, manifest)
 
 
 def _file_problems(folder: Path, entry: FileEntry) -> list[str]:
@@ -38,29 +41,53 @@ def _file_problems(folder: Path, entry: FileEntry) -> list[str]:
     return []
 
 
-def _part_problems(folder: Path, manifest: VersionManifest) -> list[str]:
-    found = index_file(folder / INDEX, [part.size_bytes for part in manifest.index.parts])
+def _part_problems(folder: Path, index: IndexFile) -> list[str]:
+    found = index_file(folder / INDEX, [part.size_bytes for part in index.parts])
     return [
         f"{INDEX} differs from its checksum in the part of {expected.size_bytes} bytes at {expected.offset}"
-        for expected, part in zip(manifest.index.parts, found.parts, strict=True)
+        for expected, part in zip(index.parts, found.parts, strict=True)
         if expected != part
     ]
 
 
-def _canary_problems(folder: Path, manifest: VersionManifest) -> list[str]:
+def _index_problems(folder: Path, manifest: VersionManifest) -> list[str]:
+    """Every record and link of index.hnsw, or of each shard file, one after the other."""
+    rows = manifest.row_ranges[-1].end_row if manifest.row_ranges else 0
     try:
-        OpenVersion("", manifest, folder)
-        index = read_index(folder / INDEX)
-        searcher = NativeSearcher(folder / INDEX, manifest.space, index.header.items, manifest.dimension)
+        files = (
+            [(folder / INDEX, rows)]
+            if manifest.index is not None
+            else [(shard.path, shard.items) for shard in routed_shards(folder, manifest)]
+        )
     except RuijiError as error:
         return [str(error)]
-    problems = []
-    for canary in manifest.canaries:
-        if canary.row >= index.header.items:
-            problems.append(f"the canary query of row {canary.row} stands after the last row")
-            continue
-        query = np.array(index.records[canary.row]["vector"])[None]
-        rows, _ = searcher.search(query, len(canary.expected_rows), manifest.ef_search)
-        if tuple(int(r) for r in rows[0]) != canary.expected_rows:
-            problems.append(f"the canary query of row {canary.row} answers {rows[0].tolist()}, not what was published")
-    return problems
+    return [problem for path, items in files for problem in _graph_problems(path, items)]
+
+
+def _graph_problems(path: Path, items: int) -> list[str]:
+    try:
+        found = read_index(path).header.items
+    except RuijiError as error:
+        return [str(error)]
+    return [] if found == items else [f"{path} holds {found} items, the manifest's row ranges {items}"]
+
+
+def _canary_problems(folder: Path, manifest: VersionManifest) -> list[str]:
+    """Replays the canaries; the shards of a routed version are opened within the room that the largest needs."""
+    largest = max((entry.size_bytes for entry in manifest.shard_files), default=1)
+    try:
+        limits = SearchSettings(probe=published_probe(manifest), memory_budget_mib=-(-largest // _MIB))
+        opened = OpenVersion("", manifest, folder, limits)
+        return [problem for canary in manifest.canaries for problem in _replay(opened, canary)]
+    except RuijiError as error:
+        return [str(error)]
+
+
+def _replay(opened: OpenVersion, canary: Canary) -> list[str]:
+    ranges = opened.manifest.row_ranges
+    if not ranges or canary.row >= ranges[-1].end_row:
+        return [f"the canary query of row {canary.row} stands after the last row"]
+    rows, _ = opened.search_rows(opened.vector_at(canary.row)[None], len(canary.expected_rows))
+    if tuple(int(r) for r in rows[0]) != canary.expected_rows:
+        return [f"the canary query of row {canary.row} answers {rows[0].tolist()}, not what was published"]
+    return []

@@ -15,6 +15,7 @@ LADDER = (
     *(10, 12, 16, 20, 24, 32, 40, 50, 64, 80, 100, 128, 160, 200, 256, 320, 400),
     *(512, 640, 800, 1000, 1280, 1600, 2000),
 )
+RAISE = "raise index.m, index.ef_construction or index.neighbor_shards"
 _Z95 = 1.959964
 # Matrix products and NMSLIB round differently: distances this close, relatively and absolutely, are the same.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-6
@@ -55,7 +56,7 @@ def recall_interval(found: Array, exact: Array, k: int, ef_search: int) -> Recal
 
 
 def choose_ef(
-    measure: Callable[[int], RecallInterval], target: float, k: int, maximum: int = LADDER[-1]
+    measure: Callable[[int], RecallInterval], target: float, k: int, maximum: int = LADDER[-1], advice: str = RAISE
 ) -> RecallInterval:
     """The smallest ef_search of a ladder whose measured recall reaches the target.
 
@@ -63,7 +64,7 @@ def choose_ef(
     some 400 queries, whatever the index.
 
     Raises:
-        RecallError: none up to `maximum` reaches it; says what to raise.
+        RecallError: none up to `maximum` reaches it; says what to raise, which is `advice`.
     """
     best: RecallInterval | None = None
     for ef in (ef for ef in LADDER if k <= ef <= maximum):
@@ -74,6 +75,5 @@ def choose_ef(
         "nothing was measured" if best is None else f"recall@{best.k} is {best.recall} at ef_search {best.ef_search}"
     )
     raise RecallError(
-        f"{shown}, below index.recall_target {target}: the version is not published; raise index.m, "
-        "index.ef_construction or index.neighbor_shards, or lower the target"
+        f"{shown}, below index.recall_target {target}: the version is not published; {advice}, or lower the target"
     )

@@ -54,6 +54,7 @@ class ShardFile:
         root: row within it of its highest level, where walks through the shard start.
         centroid: mean of its vectors (of their directions in `inner_product`), little-endian float32 as bytes, so that
             the element can be compared.
+        longest: length of its longest vector.
     """
 
     key: ShardKey
@@ -61,6 +62,7 @@ class ShardFile:
     items: int
     root: int
     centroid: bytes
+    longest: float = 0.0
 
 
 @dataclass(frozen=True)

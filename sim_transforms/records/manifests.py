@@ -159,7 +159,7 @@ class EmbeddingsManifest(Manifest):
 
 @dataclass(frozen=True)
 class RowRange:
-    """Rows [first_row, end_row) of `index.hnsw` that belong to a shard."""
+    """Rows [first_row, end_row) that belong to a shard: of `index.hnsw`, or row by row of the shard's own file."""
 
     shard: int
     first_row: int
@@ -188,7 +188,7 @@ class ShardRecall:
 
 @dataclass(frozen=True)
 class Canary:
-    """A query (an item's own vector, by row) and the rows that the published file answers with."""
+    """A query (an item's own vector, by row) and the rows that the published files answer with."""
 
     row: int
     expected_rows: tuple[int, ...]
@@ -211,10 +211,13 @@ class VersionManifest(Manifest):
         parent: id of the version that was LATEST when this one was made, or null.
         catalog, model: digest of the catalog, fingerprint of the model ("" for foreign vectors).
         items: live items.
-        parameters: m, ef_construction, seed, shard_items, shards, neighbor_shards, builder, layout.
+        parameters: m, ef_construction, seed, shard_items, shards, neighbor_shards, builder, layout; of layout routed
+            also probe, at which the recall was measured.
         ef_search: chosen for `recall_target`.
         churn: added + removed + changed since the last rebuild, as a share of items.
         cpu: instruction set the bytes were made with.
+        index: of layout merged; null of layout routed.
+        shard_files: of layout routed, `shards/<number:06d>.hnsw` in the order of `row_ranges`, one range each.
     """
 
     parent: str | None
@@ -233,7 +236,13 @@ class VersionManifest(Manifest):
     calibration: Calibration | None
     metadata_columns: dict[str, str]
     cpu: str
-    index: IndexFile
+    index: IndexFile | None
     files: tuple[FileEntry, ...]
     shard_recall: tuple[ShardRecall, ...] = ()
+    shard_files: tuple[FileEntry, ...] = ()
     kind: str = field(default="version")
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of `index.hnsw`, or of all shard files."""
+        return self.index.size_bytes if self.index else sum(entry.size_bytes for entry in self.shard_files)

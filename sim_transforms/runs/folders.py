@@ -60,8 +60,9 @@ def is_whole(folder: Path) -> bool:
         return False
     try:
         manifest = json.loads(path.read_bytes())
-        entries = [(e["name"], e["size_bytes"]) for e in manifest.get("files", [])]
-        if "index" in manifest:
+        listed = [*manifest.get("files", []), *manifest.get("shard_files", [])]
+        entries = [(e["name"], e["size_bytes"]) for e in listed]
+        if manifest.get("index") is not None:
             entries.append(("index.hnsw", manifest["index"]["size_bytes"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return False

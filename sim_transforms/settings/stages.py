@@ -124,6 +124,8 @@ class IndexSettings:
 
     Attributes:
         space: cosine (unit vectors), l2 or inner_product.
+        layout: merged (one file, searched in memory), or routed (a file a shard, opened as queries need them, for
+            catalogs larger than one machine's memory; nothing is linked or merged).
         shard_items: cap on the items of a shard; bounds the memory of a worker.
         shards: number of shards instead (the cap is then 1.25 n / shards).
         builder: of a shard: `products` (exact candidates by matrix products), `insertion` (NMSLIB's own), or `auto`:
@@ -136,7 +138,7 @@ class IndexSettings:
     """
 
     space: Literal["cosine", "l2", "inner_product"] = "cosine"
-    layout: Literal["merged"] = "merged"
+    layout: Literal["merged", "routed"] = "merged"
     shard_items: int = 25_000
     shards: int | None = None
     builder: Literal["auto", "products", "insertion"] = "auto"
@@ -162,6 +164,24 @@ class IndexSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """How a version of `index.layout: routed` is searched, when its recall is measured and by `ruiji search`.
+
+    Attributes:
+        probe: shards in which each query is searched, those whose centroids are nearest.
+        memory_budget_mib: MiB of shard files that are open at once, or null for no limit; at least the largest file.
+    """
+
+    probe: int = 4
+    memory_budget_mib: int | None = None
+
+    def __post_init__(self) -> None:
+        _at_least("probe", self.probe, 1)
+        if self.memory_budget_mib is not None:
+            _at_least("memory_budget_mib", self.memory_budget_mib, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """One configuration file.
 
@@ -179,6 +199,7 @@ class Settings:
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
     beam: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -26,6 +26,15 @@ def file_entry(folder: Path, name: str) -> FileEntry:
     return FileEntry(name, size, base64.b64encode(crc.digest()).decode(), sha.hexdigest())
 
 
+def crc32c_of(path: Path) -> str:
+    """CRC32C of a file's content, as `FileEntry` has it."""
+    crc = google_crc32c.Checksum()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            crc.update(block)
+    return base64.b64encode(crc.digest()).decode()
+
+
 def index_file(path: Path, part_sizes: Sequence[int]) -> IndexFile:
     """Describes index.hnsw by its parts; the whole file's CRC32C is combined from theirs.
 

@@ -39,6 +39,8 @@ def object_name(version: str, name: str) -> str:
 
 def file_entries(manifest: VersionManifest) -> list[FileEntry]:
     """All files that a manifest describes; index.hnsw without a SHA-256 of the whole."""
+    if manifest.index is None:
+        return [*manifest.shard_files, *manifest.files]
     index = FileEntry(INDEX, manifest.index.size_bytes, manifest.index.crc32c, "")
     return [index, *manifest.files]
 

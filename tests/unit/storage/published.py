@@ -1,17 +1,20 @@
 """A small published version, made by the real functions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sim_transforms.hnsw.routed import RoutedSearcher
 from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.records.manifests import Calibration, Canary, RowRange, VersionManifest
-from sim_transforms.settings.stages import IndexSettings
+from sim_transforms.settings.stages import IndexSettings, SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import publish
+from tests.unit.hnsw.plain_shards import plain_shards
 
 
 def some_vectors(seed: int = 0, items: int = 60) -> np.ndarray:
@@ -49,6 +52,48 @@ def version_folder(folder: Path, vectors: np.ndarray, parent: str | None = None)
         index=index_file(folder / "index.hnsw", [68, size - 68]),
         files=(file_entry(folder, "items.parquet"),),
     )
+
+
+def routed_folder(folder: Path, vectors: np.ndarray, shard_items: int = 20, probe: int = 2) -> VersionManifest:
+    """Writes the files of a version of layout routed; item of vector i is `item-<i>`."""
+    settings = IndexSettings(layout="routed", shard_items=shard_items)
+    index, order = plain_shards(vectors, settings, folder)
+    rows = {
+        "row": pa.array(range(len(order)), pa.int32()),
+        "item_id": [f"item-{i}" for i in order],
+        "colour": [f"colour-{i % 3}" for i in order],
+    }
+    pq.write_table(pa.table(rows), folder / "items.parquet", row_group_size=16)
+    ranges = tuple(RowRange(n, s.first_row, s.first_row + s.items) for n, s in enumerate(index.shards))
+    described = VersionManifest(
+        parent=None,
+        catalog="c",
+        model="",
+        items=len(order),
+        dimension=vectors.shape[1],
+        space="cosine",
+        parameters={"layout": "routed", "probe": probe},
+        recall_target=0.9,
+        ef_search=50,
+        recall=(),
+        canaries=(),
+        churn=0.0,
+        row_ranges=ranges,
+        calibration=None,
+        metadata_columns={"colour": "string"},
+        cpu="",
+        index=None,
+        files=tuple(file_entry(folder, name) for name in ("centroids.npy", "items.parquet", "longest.npy")),
+        shard_files=tuple(s.entry for s in index.shards),
+    )
+    found, _ = RoutedSearcher(index, SearchSettings(probe=probe)).search(vectors[order[:3]], 5, 50)
+    canaries = tuple(Canary(row, tuple(answer.tolist())) for row, answer in enumerate(found))
+    return replace(described, canaries=canaries)
+
+
+def published_routed(folder: Path, vectors: np.ndarray, shard_items: int = 20) -> tuple[LocalStore, str]:
+    store = LocalStore(str(folder / "store"))
+    return store, publish(store, folder / "new", routed_folder(folder / "new", vectors, shard_items))
 
 
 def published_store(folder: Path, vectors: np.ndarray) -> tuple[LocalStore, str]:

@@ -1,0 +1,46 @@
+"""What all opened indexes have in common: how queries are checked and distances shown."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from sim_transforms.errors import UsageError
+from sim_transforms.hnsw.spaces import Space, too_long
+
+Array = np.ndarray[Any, Any]
+
+
+class Searcher(ABC):
+    """An opened index.
+
+    Args:
+        space: of the index.
+        dimension: of its vectors.
+    """
+
+    def __init__(self, space: Space, dimension: int) -> None:
+        self._space, self._dimension = space, dimension
+
+    def search(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+        """Nearest items of [q, d] float32 queries, which are prepared for the space here.
+
+        Returns:
+            (rows [q, k] int32, distances [q, k] float32 as the commands show them), nearest first; -1 and infinity
+            where there are fewer than k items.
+
+        Raises:
+            UsageError: queries of another dimension, not finite or too long, or k or ef_search below 1.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self._dimension:
+            raise UsageError(f"queries of shape {vectors.shape} were given; [q, {self._dimension}] is expected")
+        prepared = self._space.prepare(vectors)
+        if too_long(prepared).any():
+            raise UsageError("a query is not finite, or longer than 2^62; distances from it would be infinite or NaN")
+        rows, native = self.search_native(prepared, k, ef_search)
+        found = self._space.to_distances(np.where(rows >= 0, native, 0))
+        return rows, np.where(rows >= 0, found, np.float32(np.inf))
+
+    @abstractmethod
+    def search_native(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+        """The same for prepared queries, with NMSLIB's own distances."""

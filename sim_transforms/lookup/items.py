@@ -1,0 +1,149 @@
+"""The rows of items.parquet: all of them held in memory, or read by row group where memory is bounded."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sim_transforms.errors import DamagedArtefact
+
+Array = np.ndarray[Any, Any]
+
+# Decoded row groups that are kept; they are published with at most 8,192 rows each.
+HELD_GROUPS = 8
+
+
+class Items(Protocol):
+    """Row, item_id and metadata of the live items, in row order.
+
+    Attributes:
+        count: number of items.
+    """
+
+    count: int
+
+    def records(self, rows: Array) -> list[dict[str, Any]]:
+        """Item_id and metadata of [n] rows, ascending and all different, as they stand in the file.
+
+        Raises:
+            DamagedArtefact: the file does not hold one of them.
+        """
+        ...
+
+    def row_of(self, item_id: str) -> int | None:
+        """The row of an item, or null."""
+        ...
+
+
+class HeldItems:
+    """Items whose whole table is in memory; finds a row in constant time."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the file."""
+        self._path = path
+        self.table = pq.read_table(path)
+        self.count = self.table.num_rows
+
+    def records(self, rows: Array) -> list[dict[str, Any]]:
+        """See `Items`."""
+        if len(rows) and rows[-1] >= len(self._places):
+            raise _missing(self._path, int(rows[-1]))
+        places = self._places[rows]
+        if (places < 0).any():
+            raise _missing(self._path, int(rows[np.flatnonzero(places < 0)[0]]))
+        return self.table.take(pa.array(places)).to_pylist()
+
+    def row_of(self, item_id: str) -> int | None:
+        """See `Items`."""
+        return _row_of(self.table, item_id)
+
+    @cached_property
+    def _places(self) -> Array:
+        """[rows] int64: place in the table of each row, -1 for free rows."""
+        rows = self.table.column("row").to_numpy()
+        places = np.full(int(rows.max(initial=-1)) + 1, -1, np.int64)
+        places[rows] = np.arange(len(rows))
+        return places
+
+
+class PagedItems:
+    """Items of which `held` row groups at most are in memory; a row costs the decoding of its group.
+
+    `row_of` reads the ids of one group after the other, but for those whose smallest and largest id do not enclose the
+    one that is sought: its time grows with the catalog, its memory does not.
+    """
+
+    def __init__(self, path: Path, held: int = HELD_GROUPS) -> None:
+        """Reads the footer; raises DamagedArtefact where it does not say which rows a group holds."""
+        self._path, self._held = path, held
+        self._file = pq.ParquetFile(path)
+        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+        self._lock = threading.Lock()
+        self.count = self._file.metadata.num_rows
+        self._firsts = np.array([low for low, _ in self._bounds("row")], np.int64)
+
+    @property
+    def held_groups(self) -> list[int]:
+        """Numbers of the row groups in memory, least recently used first."""
+        return list(self._groups)
+
+    def records(self, rows: Array) -> list[dict[str, Any]]:
+        """See `Items`."""
+        groups = np.searchsorted(self._firsts, rows, side="right") - 1
+        if len(groups) and groups[0] < 0:
+            raise _missing(self._path, int(rows[0]))
+        with self._lock:
+            return [r for group in np.unique(groups) for r in self._of_group(int(group), rows[groups == group])]
+
+    def row_of(self, item_id: str) -> int | None:
+        """See `Items`."""
+        with self._lock:
+            for group, (low, high) in enumerate(self._bounds("item_id")):
+                if low is None or low <= item_id <= high:
+                    row = _row_of(self._file.read_row_group(group, columns=["row", "item_id"]), item_id)
+                    if row is not None:
+                        return row
+        return None
+
+    def _of_group(self, group: int, rows: Array) -> list[dict[str, Any]]:
+        table = self._table(group)
+        there = table.column("row").to_numpy()
+        places = np.minimum(np.searchsorted(there, rows), len(there) - 1)
+        if (there[places] != rows).any():
+            raise _missing(self._path, int(rows[np.flatnonzero(there[places] != rows)[0]]))
+        return table.take(pa.array(places)).to_pylist()
+
+    def _table(self, group: int) -> pa.Table:
+        if group not in self._groups:
+            while len(self._groups) >= self._held:
+                self._groups.popitem(last=False)
+            self._groups[group] = self._file.read_row_group(group)
+        self._groups.move_to_end(group)
+        return self._groups[group]
+
+    def _bounds(self, column: str) -> Iterator[tuple[Any, Any]]:
+        """Smallest and largest value of each row group; nulls where the file does not say."""
+        metadata = self._file.metadata
+        place = self._file.schema_arrow.get_field_index(column)
+        for group in range(metadata.num_row_groups if self.count else 0):
+            statistics = metadata.row_group(group).column(place).statistics
+            known = statistics is not None and statistics.has_min_max
+            if column == "row" and not known:
+                raise DamagedArtefact(f"{self._path}: row group {group} does not say which rows it holds")
+            yield (statistics.min, statistics.max) if known else (None, None)
+
+
+def _row_of(table: pa.Table, item_id: str) -> int | None:
+    place = pc.index(table.column("item_id"), pa.scalar(item_id)).as_py()
+    return None if place < 0 else int(table.column("row")[place].as_py())
+
+
+def _missing(path: Path, row: int) -> DamagedArtefact:
+    return DamagedArtefact(f"{path} does not hold row {row}, with which the index answers")
