@@ -14,7 +14,7 @@ from sim_transforms.errors import RuijiError, UsageError
 
 @dataclass(frozen=True)
 class Argument:
-    """A flag of a command."""
+    """A flag of a command; `switch`: it takes no value."""
 
     name: str
     help: str
@@ -22,6 +22,7 @@ class Argument:
     default: str | int | None = None
     required: bool = False
     choices: tuple[str, ...] | None = None
+    switch: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,43 @@ class Command:
 
 _EXAMPLES = Argument("--examples", "use these examples in place of the working directory's own")
 _MODEL = Argument("--model", "use this model in place of the working directory's own")
+_EMBEDDINGS = "vectors made elsewhere: Parquet file or folder with item_id and embedding, or .npy [n, dim]"
+_IDS = Argument("--ids", "ids of a .npy file, one a line (default: the row number)")
 _STORE = Argument("--store", "folder of published versions (default: the configuration's)")
 
 COMMANDS = (
     Command("run", "the whole job, from catalog to report; what is up to date is skipped", "run", "run", beam=True),
     Command("preprocess", "catalog and media to examples", "run", "preprocess", beam=True),
     Command("train", "examples to model", "run", "train", (_EXAMPLES,)),
-    Command("index", "embed, build, merge, measure, publish", "run", "index", (_EXAMPLES, _MODEL), beam=True),
+    Command(
+        "index",
+        "embed, build, merge, measure, publish",
+        "run",
+        "index",
+        (
+            _EXAMPLES,
+            _MODEL,
+            Argument("--estimate", "say what the run will take, from a sample, and publish nothing", switch=True),
+            Argument("--embeddings", _EMBEDDINGS),
+            _IDS,
+        ),
+        beam=True,
+    ),
+    Command(
+        "tune",
+        "M, ef_construction and ef_search against recall, speed, size and build time",
+        "tune",
+        "tune",
+        (
+            Argument("--embeddings", _EMBEDDINGS, required=True),
+            _IDS,
+            Argument("--m", "values of index.m to try", default="8,16,24,32"),
+            Argument("--ef-construction", "values of index.ef_construction to try", default="50,100,200"),
+            Argument("--sample", "items to index, drawn by hash (all where there are fewer)", int, 50_000),
+            Argument("--output", "CSV file of the table"),
+        ),
+        needs_config=False,
+    ),
     Command("evaluate", "retrieval quality on known and unseen classes, raw pixels beside it", "run", "evaluate"),
     Command(
         "search",
@@ -103,6 +134,9 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", command: Command) -> N
     if command.name == "versions":
         sub.add_argument("action", choices=VERSION_ACTIONS)
     for argument in command.arguments:
+        if argument.switch:
+            sub.add_argument(argument.name, help=argument.help, action="store_true")
+            continue
         sub.add_argument(
             argument.name,
             help=argument.help,

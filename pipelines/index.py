@@ -11,6 +11,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
+from sim_transforms.commands.estimate import Prediction
 from sim_transforms.embed_examples import EmbedExamples
 from sim_transforms.finish_embeddings import finish_embeddings
 from sim_transforms.hand_back import HandBack, read_rows
@@ -60,8 +61,9 @@ def publish_index(
     model: Path,
     settings: Settings,
     timings: dict[str, Any],
+    prediction: Prediction,
 ) -> dict[str, Any]:
-    """Puts `folder/parts` together into a version, measures it, publishes it."""
+    """Puts `folder/parts` together into a version, measures it, compares it with `prediction`, publishes it."""
     manifest = EmbeddingsManifest.load(embeddings)
     calibration = ModelManifest.load(model).calibration if manifest.model else None
     version = folder / "version"
@@ -70,7 +72,8 @@ def publish_index(
     sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans)
     described = make_manifest(version, sizes, built.outcome, manifest, settings.index, calibration)
     speed = measure_speed(version, built.outcome.exact, described)
-    write_timings(version, {**timings, **speed})
+    compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans))}
+    write_timings(version, {**timings, **speed, **compared})
     published = publish_version(store, version, described)
     rejected = {"rejected": built.totals.rejected}
-    return {**describe_published(store, published), **rejected, **speed}
+    return {**describe_published(store, published), **rejected, **speed, **compared}

@@ -9,6 +9,7 @@ from typing import Any
 from pipelines._main import Main
 from pipelines.stages import Stages
 from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
+from sim_transforms.errors import UsageError
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import StageResult, run_stage
 from sim_transforms.runs.state import StageState
@@ -81,14 +82,20 @@ def train(main: Main) -> None:
 
 
 def index(main: Main) -> None:
-    """`ruiji index [--examples PATH] [--model PATH]`."""
+    """`ruiji index [--examples PATH] [--model PATH] [--estimate [--embeddings PATH [--ids FILE]]]`."""
     settings = main.settings()
     main.check_flags(settings)
+    if main.arguments.estimate:
+        from pipelines.tune import estimate
+
+        return estimate(main, settings)
+    if main.arguments.embeddings or main.arguments.ids:
+        raise UsageError("--embeddings and --ids were given without --estimate; index reads the model's embeddings")
     stages = Stages(main, settings, main.arguments.examples, main.arguments.model)
     with workdir_lock(stages.workdir):
         embedded, indexed = Runner(main, settings, stages).index()
     summary = RunSummary(None, embedded, indexed, None, None)
-    main.answer(summary_json(summary), summary_text(summary))
+    return main.answer(summary_json(summary), summary_text(summary))
 
 
 def evaluate(main: Main) -> None:

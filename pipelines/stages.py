@@ -116,13 +116,17 @@ class Stages:
 
         def work(folder: Path) -> Results:
             from pipelines.index import build_index, publish_index
+            from pipelines.tune import predict_run
 
             parts = folder / "parts"
             parts.mkdir()
+            options = self._main.options(settings)
+            prediction = predict_run(self, settings, options)
+            self._main.notify(f"index: {prediction.line()}")
             began = time.monotonic()
-            built = build_index(self.embeddings, parts, settings.index, self._main.options(settings))
+            built = build_index(self.embeddings, parts, settings.index, options)
             timings = {"build_seconds": round(time.monotonic() - began, 3)}
-            return publish_index(folder, built, self.embeddings, self.model, settings, timings)
+            return publish_index(folder, built, self.embeddings, self.model, settings, timings, prediction)
 
         modules = _modules(
             "hnsw", "quality", "read_embeddings", "fit_partition", "assign_shards", "build_shards", "link_shards",

@@ -69,9 +69,7 @@ def _shards(vectors: Array, settings: IndexSettings) -> list[Array]:
     return shards
 
 
-def _link(
-    graphs: list[ShardGraph], firsts: Array, settings: IndexSettings
-) -> tuple[list[LinkedShard], list[Forward]]:
+def _link(graphs: list[ShardGraph], firsts: Array, settings: IndexSettings) -> tuple[list[LinkedShard], list[Forward]]:
     """Each shard searched by the items for which it is among the next nearest."""
     centroids = np.stack([centroid_of(g.vectors) for g in graphs])
     near = [_neighbor_numbers(g.vectors, number, centroids, settings) for number, g in enumerate(graphs)]
@@ -98,6 +96,4 @@ def _found_by(forward: list[Forward], low: int, high: int) -> Forward:
     """What the items of rows [low, high) found, in the order of the shards searched."""
     masks = [(f.rows >= low) & (f.rows < high) for f in forward]
     names = ("rows", "candidates", "distances")
-    return Forward(
-        *(np.concatenate([getattr(f, n)[m] for f, m in zip(forward, masks, strict=True)]) for n in names)
-    )
+    return Forward(*(np.concatenate([getattr(f, n)[m] for f, m in zip(forward, masks, strict=True)]) for n in names))

@@ -8,7 +8,7 @@ import yaml
 
 from sim_transforms.errors import ConfigError
 from sim_transforms.records.codec import from_plain
-from sim_transforms.settings.stages import Settings
+from sim_transforms.settings.stages import IndexSettings, Settings
 
 
 def load_settings(path: str, overrides: Iterable[str] = (), workdir: str | None = None) -> Settings:
@@ -25,6 +25,20 @@ def load_settings(path: str, overrides: Iterable[str] = (), workdir: str | None 
     if workdir is not None:
         tree["workdir"] = workdir
     return from_plain(Settings, tree, source=path)
+
+
+def load_index_settings(path: str | None, overrides: Iterable[str] = ()) -> IndexSettings:
+    """The section `index` of `path`, or its defaults where there is no file, with overrides.
+
+    Raises:
+        ConfigError: as `load_settings` does.
+    """
+    if path is not None:
+        return load_settings(path, overrides).index
+    tree: dict[str, Any] = {"name": "none", "catalog": {"source": ""}}
+    for override in overrides:
+        _apply(tree, override)
+    return from_plain(Settings, tree, source="--set").index
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
