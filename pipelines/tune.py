@@ -94,7 +94,9 @@ def predict_run(stages: "Stages", settings: Settings, options: "PipelineOptions"
     workers = workers_of(options)
     source = open_source(stages.embeddings)
     figures = command.predict_sizes(source, settings.index, workers)
-    made_of = (source.digest, examples_digest(stages.examples, stages.model))
+    made_of = [source.digest]
+    if all((folder / "manifest.json").is_file() for folder in (stages.examples, stages.model)):
+        made_of.append(examples_digest(stages.examples, stages.model))
     digests = [command.estimate_digest(digest, settings.index) for digest in made_of]
     seconds = command.saved_seconds(stages.workdir, digests, workers.count)
     return command.Prediction(replace(figures, seconds=seconds), time.monotonic())

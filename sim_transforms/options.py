@@ -51,7 +51,7 @@ def workers_of(options: PipelineOptions) -> Workers:
     local = str(chosen.get("runner") or "DirectRunner").rsplit(".", 1)[-1] in _LOCAL_RUNNERS
     if local:
         if chosen.get("direct_running_mode") != "multi_processing":
-            return Workers.in_process()
+            return Workers(count=1, local=True, in_process=True)
         return Workers(count=int(chosen.get("direct_num_workers") or os.cpu_count() or 1), local=True)
     counts = [chosen.get(name) for name in ("max_num_workers", "num_workers", "parallelism")]
     return Workers(count=max(1, *(int(count or 0) for count in counts)), local=False)

@@ -22,6 +22,8 @@ DRIVER_BASE_BYTES = 920 * MIB
 UNEVEN = 2.0
 # The longest side of the matrix products of `quality.exact`: 256 queries, 16,384 items, 12 bytes.
 _EXACT_BLOCK_BYTES = 256 * 16_384 * 12
+# Beam's own runner holds what is shuffled in the driver, as elements and as bytes.
+_SHUFFLE_COPIES = 2
 # The driver reads the index to put it together, to check it and to upload it.
 _PUBLISH_PASSES = 3
 # A job of 300 items: in one process, and with SDK processes of their own, which import and compile for 8 seconds.
@@ -52,17 +54,17 @@ class Workers:
     Attributes:
         count: SDK processes side by side.
         local: whether the runner is Beam's own on this machine, which holds the shuffle in the driver's memory.
-        start_seconds: that a job takes without work; machines that a cluster has to start first are not counted.
+        in_process: whether the one worker is the driver's own process.
     """
 
     count: int
     local: bool
-    start_seconds: float = _PROCESSES_SECONDS
+    in_process: bool = False
 
-    @classmethod
-    def in_process(cls) -> "Workers":
-        """One, in the driver's own process."""
-        return cls(count=1, local=True, start_seconds=_IN_PROCESS_SECONDS)
+    @property
+    def start_seconds(self) -> float:
+        """That a job takes without work; machines that a cluster has to start first are not counted."""
+        return _IN_PROCESS_SECONDS if self.in_process else _PROCESSES_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,9 @@ def predict(inputs: Inputs, settings: IndexSettings, workers: Workers) -> Estima
     graphs = inputs.items * (_graph_bytes(inputs.dimension, settings.m) + _linked_bytes(settings.m))
     shuffled = shuffled_bytes(inputs, settings)
     memory = worker_bytes(inputs, settings)
-    stage = max(memory, key=lambda name: memory[name])
+    stage = max(memory, key=memory.__getitem__)
+    driver = DRIVER_BASE_BYTES + max(index + 4 * inputs.items, _SHUFFLE_COPIES * shuffled if workers.local else 0)
+    driver += memory[stage] - BASE_BYTES if workers.in_process else 0
     version = index + round(inputs.items * (inputs.row_bytes + 4))
     return Estimate(
         items=inputs.items,
@@ -153,9 +157,9 @@ def predict(inputs: Inputs, settings: IndexSettings, workers: Workers) -> Estima
         graphs_bytes=graphs,
         disk_bytes=shard_files + graphs + index + 2 * version,
         shuffled_bytes=shuffled,
-        worker_peak_bytes=memory[stage],
+        worker_peak_bytes=driver if workers.in_process else memory[stage],
         worker_peak_stage=stage,
-        driver_peak_bytes=DRIVER_BASE_BYTES + max(index + 4 * inputs.items, shuffled if workers.local else 0),
+        driver_peak_bytes=driver,
         workers=workers.count,
         start_seconds=workers.start_seconds,
     )
