@@ -271,7 +271,7 @@ def with_seconds(estimate: Estimate, times: SampleTimes, settings: IndexSettings
     rounds = math.ceil(estimate.shards / estimate.workers) / max(estimate.shards, 1)
     embedded = items * times.embed_core_seconds / estimate.workers
     seconds = estimate.start_seconds + alone + embedded + rounds * (chain + cells + exact)
-    return replace(estimate, seconds=round(seconds, 1), embed_seconds=round(embedded, 1))
+    return replace(estimate, seconds=round(seconds, 1), embed_seconds=round(embedded, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
