@@ -4,6 +4,7 @@ ruiji index --config configs/digits.yaml
 ruiji index --config configs/digits.yaml --examples work/a/examples --model work/a/model --workdir work/b
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,13 @@ def publish_index(
     version = folder / "version"
     version.mkdir()
     store = open_store(settings.store)
+    began = time.monotonic()
     sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans)
+    timings["graph_seconds"] = round(built.graph_seconds + time.monotonic() - began, 3)
+    began = time.monotonic()
     described = make_manifest(version, sizes, built.outcome, manifest, settings.index, calibration)
     speed = measure_speed(version, built.outcome.exact, described)
+    timings["measure_seconds"] = round(time.monotonic() - began, 3)
     compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans))}
     write_timings(version, {**timings, **speed, **compared})
     published = publish_version(store, version, described)

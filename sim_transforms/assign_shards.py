@@ -1,5 +1,6 @@
-"""Vectors and centroids -> shards: each item in its nearest cell, overfull cells split, one Arrow file a shard."""
+"""Vectors and partition -> shards: each item in its group, overfull groups split, one Arrow file a shard."""
 
+import io
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,68 +10,102 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from sim_transforms.hnsw.partition import centroid_of, nearest_cells, split_cell
+from sim_transforms.hnsw.cells import Cells, arrange
+from sim_transforms.hnsw.levels import draw_levels, highest, of_distinct
+from sim_transforms.hnsw.partition import Partition, centroid_of, shard_cap, split_cell
+from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.records.batches import Array, ShardFile, ShardKey, ShardPlan, vectors_of
+from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
+
+# Columns of a shard file that are the index's own, not the catalog's.
+OWN_COLUMNS = ("embedding", "level")
 
 
 @dataclass
 class AssignShards(beam.PTransform):
-    """RecordBatches of prepared items -> ShardFile a shard of at most `cap` items.
+    """RecordBatches of prepared items -> ShardFile a shard.
 
     Attributes:
-        centroids: side input, [c, dim] float32.
+        partition: side input, a Partition.
         output: folder of the shard files.
-        cap: most items of a shard.
-        seed: of the splits.
+        items: number of items in all, known before launch.
+        settings: of the index.
     """
 
-    centroids: beam.pvalue.AsSingleton
+    partition: beam.pvalue.AsSingleton
     output: str
-    cap: int
-    seed: int
+    items: int
+    settings: IndexSettings
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[ShardFile]:
-        """Assigns, groups by cell, splits and writes."""
+        """Assigns, groups, splits and writes."""
+        cap = shard_cap(self.items, self.settings)
         return (
             batches
-            | "Assign" >> beam.FlatMap(assign_cells, self.centroids)
-            | "GroupByCell" >> beam.GroupByKey()
-            | "SplitAndWrite" >> beam.FlatMap(write_cell, self.output, self.cap, self.seed)
+            | "Assign" >> beam.FlatMap(assign_groups, self.partition)
+            | "GroupItems" >> beam.GroupByKey()
+            | "SplitAndWrite" >> beam.FlatMap(write_group, self.output, cap, self.settings)
         )
 
 
-def assign_cells(batch: pa.RecordBatch, centroids: Array) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Cuts a batch into one batch a cell."""
-    cells = nearest_cells(vectors_of(batch.column("embedding")), centroids, 1)[:, 0]
-    for cell in np.unique(cells):
-        yield int(cell), batch.take(pa.array(np.flatnonzero(cells == cell)))
+def assign_groups(batch: pa.RecordBatch, partition: Partition) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cuts a batch into one batch a group."""
+    groups = partition.groups_of(vectors_of(batch.column("embedding")), batch.column("item_id").to_pylist())
+    for group in np.unique(groups):
+        yield int(group), batch.take(pa.array(np.flatnonzero(groups == group)))
 
 
-def write_cell(group: tuple[int, Iterable[pa.RecordBatch]], output: str, cap: int, seed: int) -> Iterator[ShardFile]:
-    """Sorts a cell by item_id, splits it to the cap, writes one file a part."""
-    cell, batches = group
+def write_group(
+    element: tuple[int, Iterable[pa.RecordBatch]], output: str, cap: int, settings: IndexSettings
+) -> Iterator[ShardFile]:
+    """Sorts a group by item_id, splits it to the cap, writes one file a part."""
+    group, batches = element
     table = pa.Table.from_batches(list(batches)).combine_chunks().sort_by("item_id")
-    parts = split_cell(vectors_of(table.column("embedding")), cap, seed)
+    parts = split_cell(vectors_of(table.column("embedding")), cap, settings.seed)
     for part in range(math.ceil(parts.max(initial=-1)) + 1):
-        yield _write_part(table.take(pa.array(np.flatnonzero(parts == part))), ShardKey(cell, part), output)
+        rows = table.take(pa.array(np.flatnonzero(parts == part)))
+        yield _write_part(rows, ShardKey(group, part), output, settings)
 
 
-def _write_part(table: pa.Table, key: ShardKey, output: str) -> ShardFile:
+def _write_part(table: pa.Table, key: ShardKey, output: str, settings: IndexSettings) -> ShardFile:
     path = Path(output) / f"shard-{key.cell:06d}-{key.part:03d}.arrow"
+    order, cells = arrange(vectors_of(table.column("embedding")), space_of(settings.space))
+    table = table.take(pa.array(order))
+    drawn = draw_levels(table.column("item_id").to_pylist(), settings.m, settings.seed)
+    levels = of_distinct(drawn, cells.distinct)
+    table = table.append_column("level", pa.array(levels)).replace_schema_metadata({"cells": _pack(cells)})
     with replace_file(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
         writer.write_table(table.combine_chunks())
     centroid = centroid_of(vectors_of(table.column("embedding")))
-    return ShardFile(key, str(path), table.num_rows, centroid.astype("<f4").tobytes())
+    return ShardFile(key, str(path), table.num_rows, highest(levels), centroid.astype("<f4").tobytes())
 
 
 def read_shard(path: str) -> pa.Table:
     """The table of a shard file, memory-mapped."""
     with pa.memory_map(path) as source:
         return pa.ipc.open_file(source).read_all()
+
+
+def shard_arrays(path: str) -> tuple[Array, Cells, Array]:
+    """(vectors [n, d] float32, their cells, levels [n] int8) of a shard file."""
+    table = read_shard(path)
+    cells = _unpack(table.schema.metadata[b"cells"])
+    return vectors_of(table.column("embedding")), cells, table.column("level").to_numpy()
+
+
+def _pack(cells: Cells) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, centroids=cells.centroids, starts=cells.starts, twins=cells.twins)
+    return buffer.getvalue()
+
+
+def _unpack(data: bytes) -> Cells:
+    with np.load(io.BytesIO(data)) as arrays:
+        return Cells(arrays["centroids"], arrays["starts"], arrays["twins"])
 
 
 def plan_shards(files: Iterable[ShardFile]) -> list[ShardPlan]:
@@ -85,3 +120,8 @@ def plan_shards(files: Iterable[ShardFile]) -> list[ShardPlan]:
 def centroids_of(plans: Iterable[ShardPlan]) -> Array:
     """[shards, dim] float32 in shard order."""
     return np.stack([np.frombuffer(p.file.centroid, "<f4") for p in plans])
+
+
+def roots_of(plans: Iterable[ShardPlan]) -> Array:
+    """[shards] int64 global rows of the shards' roots, in shard order."""
+    return np.array([p.first_row + p.file.root for p in plans], np.int64)

@@ -1,20 +1,20 @@
-"""Shards -> one HNSW graph each, built side by side on the workers by NMSLIB."""
+"""Shards -> layer 0 of one HNSW graph each, built side by side on the workers."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
 
-from sim_transforms.assign_shards import read_shard
-from sim_transforms.hnsw.build import build_shard, save_graph
-from sim_transforms.records.batches import ShardPlan, vectors_of
+from sim_transforms.assign_shards import shard_arrays
+from sim_transforms.hnsw.build import ShardGraph, build_shard, load_links, save_links
+from sim_transforms.records.batches import ShardPlan
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
 
 
 @dataclass
 class BuildShards(beam.PTransform):
-    """ShardPlans -> the same ShardPlans, having written the graph of each beside its file.
+    """ShardPlans -> the same ShardPlans, having written the links of each beside its file.
 
     Attributes:
         settings: of the index.
@@ -31,13 +31,17 @@ class BuildShards(beam.PTransform):
 
 
 def graph_path(plan: ShardPlan) -> str:
-    """Where the graph of a shard stands."""
-    return plan.file.path.removesuffix(".arrow") + ".graph.npz"
+    """Where the links of a shard stand."""
+    return plan.file.path.removesuffix(".arrow") + ".links.npy"
 
 
 def build(plan: ShardPlan, settings: IndexSettings) -> ShardPlan:
     """Builds and saves one shard's graph."""
-    vectors = vectors_of(read_shard(plan.file.path).column("embedding"))
     with replace_file(Path(graph_path(plan))) as temporary:
-        save_graph(build_shard(vectors, settings), temporary)
+        save_links(build_shard(*shard_arrays(plan.file.path), settings), temporary)
     return plan
+
+
+def read_graph(plan: ShardPlan) -> ShardGraph:
+    """The graph of a built shard."""
+    return ShardGraph(*shard_arrays(plan.file.path), load_links(Path(graph_path(plan))))

@@ -1,10 +1,9 @@
-"""Vectors -> centroids of the k-means cells, from a sample drawn by hash of item_id.
+"""Vectors -> the partition into k-means cells, from a sample drawn by hash of item_id.
 
 The sample holds some hundred items a cell whatever the size of the catalog, so that one worker can fit it.
 """
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -12,16 +11,14 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from sim_transforms.hnsw.partition import fit_centroids
-from sim_transforms.records.batches import Array, vectors_of
+from sim_transforms.hnsw.partition import Partition, fit_partition, sample_size, shard_cap
+from sim_transforms.records.batches import vectors_of
 from sim_transforms.settings.stages import IndexSettings
-
-SAMPLE_PER_CELL = 256
 
 
 @dataclass
 class FitPartition(beam.PTransform):
-    """RecordBatches of item_id and embedding -> one [c, dim] float32 array of centroids.
+    """RecordBatches of item_id and embedding -> one Partition.
 
     Attributes:
         items: number of items in all, known before launch.
@@ -34,7 +31,7 @@ class FitPartition(beam.PTransform):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Array]:
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Partition]:
         """Samples, gathers the sample in one place and fits."""
         cap = shard_cap(self.items, self.settings)
         return (
@@ -45,17 +42,9 @@ class FitPartition(beam.PTransform):
         )
 
 
-def shard_cap(items: int, settings: IndexSettings) -> int:
-    """Most items of a shard: `shard_items`, or 1.25 n / shards where a number of shards is asked for."""
-    if settings.shards is None:
-        return settings.shard_items
-    return max(1, math.ceil(1.25 * items / settings.shards))
-
-
 def sample_share(items: int, cap: int) -> float:
-    """Share of the items to sample: SAMPLE_PER_CELL a cell, at least 4,096 items."""
-    wanted = max(4096, SAMPLE_PER_CELL * math.ceil(items / cap))
-    return min(1.0, wanted / max(items, 1))
+    """Share of the items to sample."""
+    return sample_size(items, cap) / max(items, 1)
 
 
 def draw_sample(batch: pa.RecordBatch, share: float, seed: int) -> Iterator[pa.RecordBatch]:
@@ -71,10 +60,10 @@ def _hash(item_id: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"sample:{seed}:{item_id}".encode()).digest()[:8], "big")
 
 
-def fit(sample: Iterable[pa.RecordBatch], items: int, cap: int, settings: IndexSettings) -> Array:
-    """Fits on the sample in the order of item_id; [0, 0] where there are no items."""
+def fit(sample: Iterable[pa.RecordBatch], items: int, cap: int, settings: IndexSettings) -> Partition:
+    """Fits on the sample in the order of item_id; one empty cell where there are no items."""
     batches = list(sample)
     if not batches:
-        return np.zeros((0, 0), np.float32)
+        return fit_partition(np.zeros((0, 0), np.float32), items, cap, settings.seed)
     table = pa.Table.from_batches(batches).sort_by("item_id")
-    return fit_centroids(vectors_of(table.column("embedding")), items, cap, settings.seed)
+    return fit_partition(vectors_of(table.column("embedding")), items, cap, settings.seed)

@@ -12,12 +12,11 @@ from typing import Any, Literal
 import apache_beam as beam
 import numpy as np
 
-from sim_transforms.assign_shards import centroids_of, read_shard
-from sim_transforms.build_shards import graph_path
-from sim_transforms.hnsw.build import load_graph
+from sim_transforms.assign_shards import centroids_of, shard_arrays
+from sim_transforms.build_shards import read_graph
 from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
-from sim_transforms.hnsw.partition import nearest_cells
-from sim_transforms.records.batches import Array, QueryBlock, ShardPlan, vectors_of
+from sim_transforms.hnsw.partition import neighbor_numbers
+from sim_transforms.records.batches import Array, QueryBlock, ShardPlan
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
 
@@ -55,19 +54,12 @@ def by_number(plan: ShardPlan) -> tuple[int, ShardPlan]:
 
 def send_queries(plan: ShardPlan, plans: list[ShardPlan], neighbor_shards: int) -> Iterator[tuple[int, QueryBlock]]:
     """One block of queries for each shard that is among the next nearest of some item of this shard."""
-    vectors = vectors_of(read_shard(plan.file.path).column("embedding"))
+    vectors, cells, _ = shard_arrays(plan.file.path)
+    vectors = vectors[: cells.distinct]
     targets = neighbor_numbers(vectors, plan.number, centroids_of(plans), neighbor_shards)
     for target in np.unique(targets[targets >= 0]):
         rows = np.flatnonzero((targets == target).any(axis=1))
         yield int(target), QueryBlock((rows + plan.first_row).astype(np.int32), vectors[rows])
-
-
-def neighbor_numbers(vectors: Array, own: int, centroids: Array, neighbor_shards: int) -> Array:
-    """[n, neighbor_shards] int32: the nearest shards of each item but its own, nearest first, -1 for no more."""
-    nearest = nearest_cells(vectors, centroids, neighbor_shards + 1)
-    order = np.argsort(nearest == own, axis=1, kind="stable")
-    others = np.take_along_axis(np.where(nearest == own, -1, nearest), order, axis=1)
-    return others[:, :neighbor_shards]
 
 
 class _Link(beam.DoFn):
@@ -81,8 +73,7 @@ class _Link(beam.DoFn):
         number, inputs = element
         (plan,) = inputs["plan"]
         rows, vectors = _concatenate(inputs["queries"], plan)
-        graph = load_graph(Path(graph_path(plan)))
-        linked, forward = link_shard(graph, plan.first_row, rows, vectors, self._settings)
+        linked, forward = link_shard(read_graph(plan), plan.first_row, rows, vectors, self._settings)
         save_linked(linked, plan)
         yield number, plan
         for home, part in split_forward(forward, plans):

@@ -1,15 +1,26 @@
-"""Exact neighbours of sampled items, shard by shard: what the published recall is measured against."""
+"""What recall is measured against and with: exact neighbours of sampled items, and each shard's own recall."""
 
 import hashlib
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
 
 from sim_transforms.assign_shards import read_shard
+from sim_transforms.build_shards import read_graph
+from sim_transforms.hnsw.merge import write_shard_file
+from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.quality.exact import exact_neighbors
+from sim_transforms.quality.recall import drop_self, recall_interval
 from sim_transforms.records.batches import Array, QueryBlock, ShardPlan, vectors_of
+from sim_transforms.records.manifests import ShardRecall
+from sim_transforms.settings.stages import IndexSettings
+
+SHARD_QUERIES = 100
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,47 @@ def answer(plan: ShardPlan, asked: QueryBlock, k: int, space: str) -> tuple[Arra
         return np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32)
     rows, distances = exact_neighbors(asked.vectors, vectors, min(k + 1, len(vectors)), space)
     return (rows + plan.first_row).astype(np.int32), distances
+
+
+@dataclass
+class MeasureShards(beam.PTransform):
+    """Built ShardPlans -> a ShardRecall each, of the shard alone, before the merge.
+
+    Attributes:
+        settings: of the index.
+        k: neighbours of each query.
+    """
+
+    settings: IndexSettings
+    k: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, plans: beam.PCollection[ShardPlan]) -> beam.PCollection[ShardRecall]:
+        """Measures each shard where it lies."""
+        return plans | "Measure" >> beam.FlatMap(measure_shard, self.settings, self.k)
+
+
+def measure_shard(plan: ShardPlan, settings: IndexSettings, k: int) -> Iterable[ShardRecall]:
+    """Recall of a shard searched on its own at ef_construction, on SHARD_QUERIES of its items, by hash of their ids.
+
+    Gives nothing for a shard of one item, which has no neighbours.
+    """
+    graph = read_graph(plan)
+    if len(graph.vectors) < 2:
+        return
+    k, ef = min(k, len(graph.vectors) - 1), settings.ef_construction
+    ids = read_shard(plan.file.path).column("item_id").to_pylist()
+    rows = np.sort(np.argsort([_hash(i, settings.seed) for i in ids], kind="stable")[:SHARD_QUERIES]).astype(np.int32)
+    queries = graph.vectors[rows]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shard.hnsw"
+        write_shard_file(graph, path, settings)
+        found, gaps = NativeSearcher(path, settings.space, *graph.vectors.shape).search(queries, k + 1, max(ef, k + 1))
+    near, exact = exact_neighbors(queries, graph.vectors, k + 1, settings.space)
+    exact = drop_self(near, space_of(settings.space).to_distances(exact), rows, k)
+    yield ShardRecall(plan.number, recall_interval(drop_self(found, gaps, rows, k), exact, k, ef))
 
 
 def merge_answers(answers: list[tuple[Array, Array]], asked: QueryBlock, k: int) -> ExactAnswer:

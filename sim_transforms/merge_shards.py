@@ -13,15 +13,16 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from sim_transforms.assign_shards import read_shard
-from sim_transforms.build_shards import graph_path
-from sim_transforms.hnsw.build import load_graph
+from sim_transforms.assign_shards import roots_of
+from sim_transforms.build_shards import read_graph
+from sim_transforms.hnsw.build_upper import build_upper
+from sim_transforms.hnsw.connect import anchors_of
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
-from sim_transforms.hnsw.link import Forward
-from sim_transforms.hnsw.merge import build_upper, merge_links
+from sim_transforms.hnsw.link import Forward, foreign_links
+from sim_transforms.hnsw.merge import merge_shard, upper_of
 from sim_transforms.hnsw.upper import UpperLayers
 from sim_transforms.link_shards import load_linked
-from sim_transforms.records.batches import Array, ShardPlan, vectors_of
+from sim_transforms.records.batches import Array, ShardPlan
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import write_file
 
@@ -32,13 +33,13 @@ class MergeShards(beam.PTransform):
 
     Attributes:
         parts: folder of the parts `header`, `records-<shard>`, `upper-<shard>`.
-        items: side input, number of items in all.
+        plans: side input, all ShardPlans in shard order.
         dimension: of the vectors.
         settings: of the index.
     """
 
     parts: str
-    items: beam.pvalue.AsSingleton
+    plans: beam.pvalue.AsSingleton
     dimension: int
     settings: IndexSettings
 
@@ -49,28 +50,29 @@ class MergeShards(beam.PTransform):
         """Writes the records, gathers the upper items, then writes header and upper links."""
         linked, forward = inputs
         joined = {"plan": linked, "forward": forward} | "Meet" >> beam.CoGroupByKey()
-        merged = joined | "Records" >> beam.Map(write_records, self.parts, self.settings)
+        merged = joined | "Records" >> beam.Map(write_records, self.plans, self.parts, self.settings)
         upper = (
             merged
             | "UpperItems" >> beam.Map(upper_items)
             | "Gather" >> beam.combiners.ToList()
             | "Upper" >> beam.Map(make_upper, self.dimension, self.settings)
         )
-        sizes = (self.items, self.dimension, self.settings)
-        header = upper | "Header" >> beam.Map(write_header, self.parts, *sizes)
+        header = upper | "Header" >> beam.Map(write_header, self.plans, self.parts, self.dimension, self.settings)
         shown = beam.pvalue.AsSingleton(upper)
         after = beam.pvalue.AsSingleton(header)
         return merged | "UpperLinks" >> beam.Map(write_upper, self.parts, self.settings, shown, after)
 
 
-def write_records(element: tuple[int, dict[str, Iterable[Any]]], parts: str, settings: IndexSettings) -> ShardPlan:
+def write_records(
+    element: tuple[int, dict[str, Iterable[Any]]], plans: list[ShardPlan], parts: str, settings: IndexSettings
+) -> ShardPlan:
     """Merges own, reverse and cross links of one shard and writes its records."""
     number, inputs = element
     (plan,) = inputs["plan"]
-    linked = load_linked(plan)
-    links = merge_links(linked, _concatenate(inputs["forward"], linked.links.shape[1]), settings)
-    vectors = vectors_of(read_shard(plan.file.path).column("embedding"))
-    write_file(records_part(parts, number), record_bytes(vectors, plan.first_row, links))
+    graph, forward = read_graph(plan), _concatenate(inputs["forward"], foreign_links(settings))
+    anchors = anchors_of(number, roots_of(plans))
+    links = merge_shard(load_linked(plan), forward, graph, anchors, settings.space)
+    write_file(records_part(parts, number), record_bytes(graph.vectors, plan.first_row, links))
     return plan
 
 
@@ -87,23 +89,25 @@ def _concatenate(pieces: Iterable[Forward], width: int) -> Forward:
     )
 
 
-def upper_items(plan: ShardPlan) -> tuple[int, Array, Array]:
-    """(shard, rows [u] int32 global, vectors [u, d] float32) of the shard's items of level >= 1."""
-    graph = load_graph(Path(graph_path(plan)))
-    rows = np.flatnonzero(graph.levels >= 1)
-    return plan.number, (rows + plan.first_row).astype(np.int32), graph.vectors[rows]
+def upper_items(plan: ShardPlan) -> tuple[int, Array, Array, Array]:
+    """(shard, rows, vectors, levels) of its items of level >= 1, as `merge.upper_of` gives them."""
+    return plan.number, *upper_of(read_graph(plan), plan.first_row)
 
 
-def make_upper(pieces: list[tuple[int, Array, Array]], dimension: int, settings: IndexSettings) -> UpperLayers:
+def make_upper(pieces: list[tuple[int, Array, Array, Array]], dimension: int, settings: IndexSettings) -> UpperLayers:
     """Builds the upper layers from the pieces in shard order."""
     ordered = sorted(pieces, key=lambda piece: piece[0])
     rows = np.concatenate([np.zeros(0, np.int32), *(p[1] for p in ordered)])
     vectors = np.concatenate([np.zeros((0, dimension), np.float32), *(p[2] for p in ordered)])
-    return build_upper(rows, vectors, settings)
+    levels = np.concatenate([np.zeros(0, np.int8), *(p[3] for p in ordered)])
+    return build_upper(rows, vectors, levels, settings)
 
 
-def write_header(upper: UpperLayers, parts: str, items: int, dimension: int, settings: IndexSettings) -> bool:
+def write_header(
+    upper: UpperLayers, plans: list[ShardPlan], parts: str, dimension: int, settings: IndexSettings
+) -> bool:
     """Writes the header; it needs the count of all items and the entry point."""
+    items = sum(plan.file.items for plan in plans)
     write_file(Path(parts) / "header", header_bytes(items, dimension, settings, upper))
     return True
 

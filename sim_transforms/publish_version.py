@@ -19,19 +19,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.lib import introspect
 
-from sim_transforms.assign_shards import centroids_of, read_shard
+from sim_transforms.assign_shards import OWN_COLUMNS, centroids_of, read_shard
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.measure_recall import ExactAnswer
 from sim_transforms.merge_shards import part_paths
-from sim_transforms.quality.recall import choose_ef, recall_interval
-from sim_transforms.records.batches import Array, ShardPlan
+from sim_transforms.quality.recall import choose_ef, drop_self, recall_interval
+from sim_transforms.records.batches import ShardPlan
 from sim_transforms.records.manifests import (
     Calibration,
     Canary,
     EmbeddingsManifest,
     RecallInterval,
     RowRange,
+    ShardRecall,
     VersionManifest,
 )
 from sim_transforms.settings.stages import IndexSettings
@@ -50,10 +51,12 @@ class IndexOutcome:
     Attributes:
         plans: shards in row order.
         exact: exact neighbours of sampled items.
+        shard_recall: of each shard alone, in shard order.
     """
 
     plans: Sequence[ShardPlan]
     exact: ExactAnswer
+    shard_recall: Sequence[ShardRecall] = ()
 
 
 def assemble_version(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> list[int]:
@@ -75,7 +78,7 @@ def _write_items(path: Path, plans: Sequence[ShardPlan]) -> None:
     schema: pa.Schema | None = None
     writer: pq.ParquetWriter | None = None
     for plan in plans:
-        table = read_shard(plan.file.path).drop_columns(["embedding"])
+        table = read_shard(plan.file.path).drop_columns(list(OWN_COLUMNS)).replace_schema_metadata(None)
         rows = pa.array(np.arange(plan.first_row, plan.first_row + plan.file.items, dtype=np.int32))
         table = table.add_column(0, "row", rows)
         if writer is None:
@@ -121,12 +124,6 @@ def _measurement(searcher: NativeSearcher, exact: ExactAnswer, space: str) -> Ca
     return measure
 
 
-def drop_self(found: Array, distances: Array, rows: Array, k: int) -> Array:
-    """Distances [q, k] of the k nearest answers that are not the query's own row."""
-    others = np.where(found == rows[:, None], np.float32(np.inf), distances)
-    return np.sort(others, axis=1)[:, :k]
-
-
 def make_manifest(
     folder: Path,
     part_sizes: Sequence[int],
@@ -138,7 +135,7 @@ def make_manifest(
     """Measures the assembled folder and describes it; `parent` is left null."""
     items = sum(p.file.items for p in outcome.plans)
     ef_search, recall, canaries = measure_version(folder, outcome.exact, embeddings, settings, items)
-    names = ("m", "ef_construction", "seed", "shard_items", "shards", "neighbor_shards", "layout")
+    names = ("m", "ef_construction", "seed", "shard_items", "shards", "neighbor_shards", "builder", "layout")
     return VersionManifest(
         parent=None,
         catalog=embeddings.catalog_digest,
@@ -150,6 +147,7 @@ def make_manifest(
         recall_target=settings.recall_target,
         ef_search=ef_search,
         recall=recall,
+        shard_recall=tuple(outcome.shard_recall),
         canaries=canaries,
         churn=0.0,
         row_ranges=tuple(RowRange(p.number, p.first_row, p.first_row + p.file.items) for p in outcome.plans),

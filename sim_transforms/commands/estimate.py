@@ -13,7 +13,7 @@ import numpy as np
 from sim_transforms.commands.compared import size
 from sim_transforms.commands.sample_source import SampleSource
 from sim_transforms.errors import UsageError
-from sim_transforms.hnsw.build import build_native
+from sim_transforms.hnsw.build_upper import build_upper
 from sim_transforms.hnsw.partition import nearest_cells
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.spaces import space_of
@@ -90,7 +90,7 @@ def time_sample(vectors: Array, settings: IndexSettings, folder: Path) -> Sample
     warm_kernels(vectors, settings)
     path, above = folder / "sample.hnsw", vectors[:_UPPER_ITEMS]
     build, _ = _timed(build_whole, vectors, settings, path)
-    upper, _ = _timed(build_native, above, settings, settings.m)
+    upper, _ = _timed(build_upper, np.arange(len(above)), above, np.ones(len(above), np.int8), settings)
     centroids = vectors[:_CENTROIDS]
     cells, _ = _timed(nearest_cells, vectors, centroids, 1)
     exact, _ = _timed(exact_neighbors, vectors[:_QUERIES], vectors, 10, settings.space)

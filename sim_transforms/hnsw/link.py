@@ -4,26 +4,18 @@ Both directions are cut here, where the vectors of both sides are: what an item 
 cut among themselves) and what this shard's items get back (own links and incoming ones, cut jointly).
 """
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sim_transforms.hnsw.build import ShardGraph
-from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
-from sim_transforms.hnsw.kernels import add_incoming, cut_rows, link_distances
-from sim_transforms.hnsw.merge import build_upper
-from sim_transforms.hnsw.search import NativeSearcher
+from sim_transforms.hnsw.build import ShardGraph, add_links, effort_of
+from sim_transforms.hnsw.cell_search import CellSearch
+from sim_transforms.hnsw.kernels import cut_candidates
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.settings.stages import IndexSettings
 
 Array = np.ndarray[Any, Any]
-
-# Below this many items a shard is searched exhaustively: exact, and faster than opening a graph.
-EXHAUSTIVE_ITEMS = 2000
-_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -47,8 +39,8 @@ class Forward:
 
     Attributes:
         rows: [q] int32 global rows of the items.
-        candidates: [q, m] int32 global rows, padded with -1.
-        distances: [q, m] float32 native distances, infinite where there is none.
+        candidates: [q, m / 2] int32 global rows, padded with -1.
+        distances: [q, m / 2] float32 native distances, infinite where there is none.
     """
 
     rows: Array
@@ -69,71 +61,20 @@ def link_shard(
         settings: of the index.
     """
     order = np.argsort(query_rows, kind="stable")
-    rows, vectors = query_rows[order].astype(np.int32), np.ascontiguousarray(query_vectors[order])
-    inner_product = space_of(settings.space).is_inner_product
-    local, distances = _candidates(graph, vectors, settings)
-    kept, kept_distances = cut_rows(local, distances, graph.vectors, settings.m, inner_product)
-    links, own = _incoming(graph, vectors, kept, kept_distances, inner_product)
-    foreign = np.concatenate([np.arange(len(graph.vectors), dtype=np.int32) + first_row, rows])
-    linked = LinkedShard(first_row, np.where(links >= 0, foreign[links], -1).astype(np.int32), own)
-    forward = Forward(rows, np.where(kept >= 0, kept + first_row, -1).astype(np.int32), kept_distances)
-    return linked, forward
-
-
-def _candidates(graph: ShardGraph, queries: Array, settings: IndexSettings) -> tuple[Array, Array]:
-    """Nearest 2 m local rows of each query and their native distances, [q, c] each."""
-    count = min(2 * settings.m, len(graph.vectors))
-    if not len(queries) or not count:
-        return np.zeros((len(queries), 0), np.int32), np.zeros((len(queries), 0), np.float32)
-    if len(graph.vectors) <= EXHAUSTIVE_ITEMS:
-        return _exhaustive(graph.vectors, queries, count, settings)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "shard.hnsw"
-        _write_native(graph, path, settings)
-        searcher = NativeSearcher(path, settings.space, len(graph.vectors), graph.vectors.shape[1])
-        return searcher.search_native(queries, count, max(count, settings.ef_construction // 2))
-
-
-def _exhaustive(vectors: Array, queries: Array, count: int, settings: IndexSettings) -> tuple[Array, Array]:
-    space = space_of(settings.space)
-    rows = np.empty((len(queries), count), np.int32)
-    distances = np.empty((len(queries), count), np.float32)
-    for start in range(0, len(queries), _BLOCK):
-        block = space.native_distances(queries[start : start + _BLOCK], vectors)
-        near = np.argsort(block, axis=1, kind="stable")[:, :count]
-        rows[start : start + _BLOCK] = near
-        distances[start : start + _BLOCK] = np.take_along_axis(block, near, axis=1)
-    return rows, distances
-
-
-def _write_native(graph: ShardGraph, path: Path, settings: IndexSettings) -> None:
-    items, dimension = graph.vectors.shape
-    above = np.flatnonzero(graph.levels >= 1).astype(np.int32)
-    upper = build_upper(above, graph.vectors[above], settings)
-    with path.open("wb") as file:
-        file.write(header_bytes(items, dimension, settings, upper))
-        file.write(record_bytes(graph.vectors, 0, graph.links))
-        file.write(upper_bytes(0, items, upper, settings))
-
-
-def _incoming(
-    graph: ShardGraph, queries: Array, kept: Array, kept_distances: Array, inner_product: bool
-) -> tuple[Array, Array]:
-    """Own links and incoming ones: rows of [own vectors; queries], and their distances."""
-    items = len(graph.vectors)
-    links = graph.links.copy()
-    distances = link_distances(links, graph.vectors, inner_product)
+    rows, queries = query_rows[order].astype(np.int32), np.ascontiguousarray(query_vectors[order])
+    space, effort, items = space_of(settings.space), effort_of(settings), len(graph.vectors)
+    search = CellSearch(graph.vectors, graph.cells, space)
+    found = search.search(queries, effort.foreign_candidates, effort.foreign_probes)
+    kept, gaps = cut_candidates(queries, found, graph.vectors, foreign_links(settings), space.is_inner_product)
     senders, places = np.nonzero(kept >= 0)
-    receivers = kept[senders, places]
-    order = np.argsort(receivers, kind="stable")
-    both = np.concatenate([graph.vectors, queries]) if len(queries) else graph.vectors
-    add_incoming(
-        links,
-        distances,
-        receivers[order].astype(np.int32),
-        (senders[order] + items).astype(np.int32),
-        kept_distances[senders, places][order],
-        both,
-        inner_product,
-    )
-    return links, distances
+    links, both = graph.links.copy(), np.concatenate([graph.vectors, queries])
+    incoming = (kept[senders, places], senders + items, gaps[senders, places])
+    distances = add_links(links, *incoming, both, space.is_inner_product)
+    foreign = np.concatenate([np.arange(items, dtype=np.int32) + first_row, rows])
+    linked = LinkedShard(first_row, np.where(links >= 0, foreign[links], -1).astype(np.int32), distances)
+    return linked, Forward(rows, np.where(kept >= 0, kept + first_row, -1).astype(np.int32), gaps)
+
+
+def foreign_links(settings: IndexSettings) -> int:
+    """Most links of an item into one neighbour shard: half of m (README of this room)."""
+    return max(1, settings.m // 2)

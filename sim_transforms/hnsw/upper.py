@@ -1,4 +1,4 @@
-"""The upper layers of a merged graph."""
+"""The upper layers of a merged graph, as its file holds them."""
 
 from dataclasses import dataclass
 from typing import Any

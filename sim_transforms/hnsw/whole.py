@@ -1,20 +1,25 @@
-"""The whole chain in one process: vectors -> one native index file, by the same pure functions as the Beam stages.
+"""The whole chain in memory, one shard after the other: for tuning, estimates, and as the oracle of the Beam stages."""
 
-For samples and for what fits into one process: it holds all vectors and all links at once. A catalog goes through
-`build_index`, whose workers hold a shard each.
-"""
-
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sim_transforms.hnsw.build import ShardGraph, build_shard
-from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
+from sim_transforms.hnsw.build_upper import build_upper
+from sim_transforms.hnsw.cells import arrange
+from sim_transforms.hnsw.connect import anchors_of
+from sim_transforms.hnsw.levels import draw_levels, highest, of_distinct
 from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
-from sim_transforms.hnsw.merge import build_upper, merge_links
-from sim_transforms.hnsw.partition import centroid_of, fit_centroids, nearest_cells, split_cell
+from sim_transforms.hnsw.merge import merge_shard, upper_of, write_file
+from sim_transforms.hnsw.partition import (
+    centroid_of,
+    fit_partition,
+    neighbor_numbers,
+    sample_size,
+    shard_cap,
+    split_cell,
+)
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.upper import no_upper_layers
 from sim_transforms.settings.stages import IndexSettings
@@ -22,78 +27,77 @@ from sim_transforms.settings.stages import IndexSettings
 Array = np.ndarray[Any, Any]
 
 
-def build_whole(vectors: Array, settings: IndexSettings, path: Path) -> Array:
-    """Writes the native index of [n, d] vectors to `path`.
+def build_whole(vectors: Array, settings: IndexSettings, path: Path, item_ids: list[str] | None = None) -> Array:
+    """Builds and writes one merged index of vectors that fit into memory.
 
     Args:
-        vectors: [n, d], finite; prepared for the space here.
+        vectors: [n, d] float32, prepared for the space here.
         settings: of the index.
-        path: of the file; its folder exists.
+        path: of the file.
+        item_ids: n ids, which draw the levels; the positions as text where not given.
 
     Returns:
-        [n] int, the position in `vectors` of each row of the file.
+        [n] int64, position in `vectors` of each row of the file.
     """
     vectors = space_of(settings.space).prepare(vectors)
-    shards = _shards(vectors, settings)
-    if not shards:
-        path.write_bytes(header_bytes(0, vectors.shape[1], settings, no_upper_layers()))
-        return np.zeros(0, int)
-    graphs = [build_shard(vectors[rows], settings) for rows in shards]
-    firsts = np.concatenate([[0], np.cumsum([len(s) for s in shards])]).astype(int)
-    linked, forward = _link(graphs, firsts, settings)
-    above = np.concatenate([np.flatnonzero(g.levels >= 1) + f for g, f in zip(graphs, firsts[:-1], strict=True)])
-    upper = build_upper(above.astype(np.int32), vectors[np.concatenate(shards)[above]], settings)
-    with path.open("wb") as file:
-        file.write(header_bytes(len(vectors), vectors.shape[1], settings, upper))
-        for number, graph in enumerate(graphs):
-            found = _found_by(forward, firsts[number], firsts[number + 1])
-            links = merge_links(linked[number], found, settings)
-            file.write(record_bytes(graph.vectors, int(firsts[number]), links))
-        for number, graph in enumerate(graphs):
-            file.write(upper_bytes(int(firsts[number]), len(graph.vectors), upper, settings))
-    return np.concatenate(shards)
+    ids = item_ids if item_ids is not None else [str(position) for position in range(len(vectors))]
+    levels = draw_levels(ids, settings.m, settings.seed)
+    shards, graphs = [], []
+    for rows in shard_rows(vectors, ids, settings):
+        order, cells = arrange(vectors[rows], space_of(settings.space))
+        shards.append(rows[order])
+        own = of_distinct(levels[rows[order]], cells.distinct)
+        graphs.append(build_shard(vectors[rows[order]], cells, own, settings))
+    firsts = np.concatenate([[0], np.cumsum([len(rows) for rows in shards])]).astype(int)[:-1]
+    links = merge_graphs(graphs, firsts, settings)
+    upper = no_upper_layers()
+    if graphs:
+        parts = [upper_of(graph, first) for graph, first in zip(graphs, firsts, strict=True)]
+        rows, above, high = (np.concatenate(part) for part in zip(*parts, strict=True))
+        upper = build_upper(rows, above, high, settings)
+    write_file(path, [(graph.vectors, own) for graph, own in zip(graphs, links, strict=True)], upper, settings)
+    return np.concatenate([np.zeros(0, np.int64), *shards])
 
 
-def _shards(vectors: Array, settings: IndexSettings) -> list[Array]:
-    """Positions of the items of each shard, in shard order."""
-    cap = settings.shard_items
-    if settings.shards is not None:
-        cap = max(1, math.ceil(1.25 * len(vectors) / settings.shards))
-    centroids = fit_centroids(vectors, len(vectors), cap, settings.seed)
-    cells = nearest_cells(vectors, centroids, 1)[:, 0]
+def shard_rows(vectors: Array, item_ids: list[str], settings: IndexSettings) -> list[Array]:
+    """Positions [n_i] of the items of each shard, ascending within it; every position once."""
+    cap = shard_cap(len(vectors), settings)
+    count = sample_size(len(vectors), cap)
+    sample = vectors[np.arange(count) * len(vectors) // max(count, 1)]
+    groups = fit_partition(sample, len(vectors), cap, settings.seed).groups_of(vectors, item_ids)
     shards = []
-    for cell in np.unique(cells):
-        rows = np.flatnonzero(cells == cell)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
         parts = split_cell(vectors[rows], cap, settings.seed)
         shards += [rows[parts == part] for part in range(parts.max() + 1)]
     return shards
 
 
-def _link(graphs: list[ShardGraph], firsts: Array, settings: IndexSettings) -> tuple[list[LinkedShard], list[Forward]]:
-    """Each shard searched by the items for which it is among the next nearest."""
-    centroids = np.stack([centroid_of(g.vectors) for g in graphs])
-    near = [_neighbor_numbers(g.vectors, number, centroids, settings) for number, g in enumerate(graphs)]
-    linked, forward = [], []
-    for target, graph in enumerate(graphs):
-        mine = [np.flatnonzero((numbers == target).any(axis=1)) for numbers in near]
-        rows = np.concatenate([m + first for m, first in zip(mine, firsts[:-1], strict=True)]).astype(np.int32)
-        queries = np.concatenate([g.vectors[m] for m, g in zip(mine, graphs, strict=True)])
-        joined, found = link_shard(graph, int(firsts[target]), rows, queries, settings)
-        linked.append(joined)
+def merge_graphs(graphs: list[ShardGraph], firsts: Array, settings: IndexSettings) -> list[Array]:
+    """Links and merges shards; [n_i, 2 m] int32 global rows of each."""
+    centroids = np.stack([centroid_of(graph.vectors) for graph in graphs]) if graphs else np.zeros((0, 1), np.float32)
+    targets = [
+        neighbor_numbers(graph.vectors[: graph.cells.distinct], number, centroids, settings.neighbor_shards)
+        for number, graph in enumerate(graphs)
+    ]
+    linked: list[LinkedShard] = []
+    forward: list[Forward] = []
+    for number, graph in enumerate(graphs):
+        asking = [np.flatnonzero((target == number).any(axis=1)) for target in targets]
+        rows = np.concatenate([mine + first for mine, first in zip(asking, firsts, strict=True)])
+        queries = np.concatenate([other.vectors[mine] for other, mine in zip(graphs, asking, strict=True)])
+        own, found = link_shard(graph, int(firsts[number]), rows, queries, settings)
+        linked.append(own)
         forward.append(found)
-    return linked, forward
+    joined = Forward(*(np.concatenate([getattr(f, name) for f in forward]) for name in _FORWARD)) if forward else None
+    roots = np.array([first + highest(graph.levels) for graph, first in zip(graphs, firsts, strict=True)])
+    merged = []
+    for number, graph in enumerate(graphs):
+        assert joined is not None
+        mine = (joined.rows >= firsts[number]) & (joined.rows < firsts[number] + len(graph.vectors))
+        own_forward = Forward(joined.rows[mine], joined.candidates[mine], joined.distances[mine])
+        merged.append(merge_shard(linked[number], own_forward, graph, anchors_of(number, roots), settings.space))
+    return merged
 
 
-def _neighbor_numbers(vectors: Array, own: int, centroids: Array, settings: IndexSettings) -> Array:
-    """[n, neighbor_shards] numbers of the nearest other shards, -1 for no more."""
-    nearest = nearest_cells(vectors, centroids, settings.neighbor_shards + 1)
-    order = np.argsort(nearest == own, axis=1, kind="stable")
-    others = np.take_along_axis(np.where(nearest == own, -1, nearest), order, axis=1)
-    return others[:, : settings.neighbor_shards]
-
-
-def _found_by(forward: list[Forward], low: int, high: int) -> Forward:
-    """What the items of rows [low, high) found, in the order of the shards searched."""
-    masks = [(f.rows >= low) & (f.rows < high) for f in forward]
-    names = ("rows", "candidates", "distances")
-    return Forward(*(np.concatenate([getattr(f, n)[m] for f, m in zip(forward, masks, strict=True)]) for n in names))
+_FORWARD = ("rows", "candidates", "distances")

@@ -8,24 +8,31 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sim_transforms.hnsw.cells import CELL_ITEMS
 from sim_transforms.hnsw.file_format import HEADER_BYTES, record_type
-from sim_transforms.hnsw.partition import FILL
+from sim_transforms.hnsw.link import foreign_links
+from sim_transforms.hnsw.partition import FILL, sample_size, shard_cap
 from sim_transforms.settings.stages import IndexSettings
 
 MIB = 2**20
 
-# An SDK process with Beam, Arrow, NMSLIB and numba loaded (274 MiB), its compiled kernels and the allocator's slack.
-BASE_BYTES = 325 * MIB
+# An SDK process with Beam, Arrow, NMSLIB and numba loaded, and its kernels out of numba's cache. A process that has to
+# compile them holds 85 MiB more for a while.
+BASE_BYTES = 345 * MIB
 # The driver has loaded TensorFlow too, for the embeddings.
 DRIVER_BASE_BYTES = 920 * MIB
-# Cells hold up to about twice what they are planned for before they are split.
-UNEVEN = 2.0
-# The longest side of the matrix products of `quality.exact`: 256 queries, 16,384 items, 12 bytes.
-_EXACT_BLOCK_BYTES = 256 * 16_384 * 12
+# Groups are split by what the sample tells of them, some hundred items each: they come out up to a fifth too large.
+UNEVEN = 1.2
+# Matrix products: of the search in cells, and of `quality.exact` (256 queries, 16,384 items, 12 bytes).
+_PRODUCTS_BYTES, _EXACT_BLOCK_BYTES, _EXACT_ITEMS = 56 * MIB, 256 * 16_384 * 12, 16_384
 # Beam's own runner holds what is shuffled in the driver, as elements and as bytes.
 _SHUFFLE_COPIES = 2
 # The driver reads the index to put it together, to check it and to upload it.
 _PUBLISH_PASSES = 3
+# Schema, cells and footers of a shard's Arrow file.
+_SHARD_HEAD_BYTES = 3_000
+# Queries that each shard is measured with on its own.
+_SHARD_QUERIES = 100
 # A job of 300 items: in one process, and with SDK processes of their own, which import and compile for 8 seconds.
 _IN_PROCESS_SECONDS, _PROCESSES_SECONDS = 2.0, 10.0
 
@@ -120,13 +127,6 @@ def index_bytes(items: int, dimension: int, m: int, upper_levels: int | None = N
     return HEADER_BYTES + items * (record_type(dimension, 2 * m).itemsize + 4) + levels * 4 * (m + 1)
 
 
-def shard_cap(items: int, settings: IndexSettings) -> int:
-    """Most items of a shard, as the partition caps them."""
-    if settings.shards is None:
-        return settings.shard_items
-    return max(1, math.ceil(1.25 * items / settings.shards))
-
-
 def expected_shards(items: int, settings: IndexSettings) -> int:
     """Cells that the partition plans; splits of overfull cells and joins of tiny ones move it by a few."""
     cap = shard_cap(items, settings)
@@ -139,8 +139,8 @@ def predict(inputs: Inputs, settings: IndexSettings, workers: Workers) -> Estima
     """Everything but the time: no vector is read."""
     shards = expected_shards(inputs.items, settings)
     index = index_bytes(inputs.items, inputs.dimension, settings.m)
-    shard_files = round(inputs.items * (4 * inputs.dimension + inputs.row_bytes))
-    graphs = inputs.items * (_graph_bytes(inputs.dimension, settings.m) + _linked_bytes(settings.m))
+    shard_files = round(inputs.items * _shard_bytes(inputs) + shards * _SHARD_HEAD_BYTES)
+    graphs = inputs.items * _graph_bytes(settings.m)
     shuffled = shuffled_bytes(inputs, settings)
     memory = worker_bytes(inputs, settings)
     stage = max(memory, key=memory.__getitem__)
@@ -165,14 +165,14 @@ def predict(inputs: Inputs, settings: IndexSettings, workers: Workers) -> Estima
     )
 
 
-def _graph_bytes(dimension: int, m: int) -> int:
-    """Of an item in a .graph.npz: its vector, 2 m links, its level."""
-    return 4 * dimension + 8 * m + 4
+def _shard_bytes(inputs: Inputs) -> float:
+    """Of an item in the Arrow file of its shard: its vector, its columns, its level, its part of the cells."""
+    return 4 * inputs.dimension * (1 + 1 / CELL_ITEMS) + inputs.row_bytes + 1
 
 
-def _linked_bytes(m: int) -> int:
-    """Of an item in a .linked.npz: 2 m links and their distances."""
-    return 16 * m
+def _graph_bytes(m: int) -> int:
+    """Of an item beside it: 2 m links in .links.npy, 2 m links with their distances in .linked.npz."""
+    return 8 * m + 16 * m
 
 
 def shuffled_bytes(inputs: Inputs, settings: IndexSettings) -> int:
@@ -180,36 +180,32 @@ def shuffled_bytes(inputs: Inputs, settings: IndexSettings) -> int:
     vector = 4 * inputs.dimension
     shards = expected_shards(inputs.items, settings)
     neighbors = min(settings.neighbor_shards, max(0, shards - 1))
-    query, answer = vector + 4, 4 + settings.m * 8
+    query, answer = vector + 4, 4 + foreign_links(settings) * 8
     per_item = vector + inputs.row_bytes + neighbors * (query + answer) + (vector + 4) / settings.m
+    sampled = sample_size(inputs.items, shard_cap(inputs.items, settings)) * vector
     measured = settings.recall_queries * (vector + 8 + shards * 8 * 11)
-    return round(inputs.items * per_item + _sample_items(inputs.items, settings) * vector + measured)
-
-
-def _sample_items(items: int, settings: IndexSettings) -> int:
-    """Items that the centroids are fitted on."""
-    return min(items, max(4096, 256 * math.ceil(items / shard_cap(items, settings))))
+    return round(inputs.items * per_item + sampled + measured)
 
 
 def worker_bytes(inputs: Inputs, settings: IndexSettings) -> dict[str, int]:
     """Peak memory of an SDK process, by stage.
 
-    Counts the copies of vectors (4 d bytes an item) and of links (8 m bytes) that are held at once; the sum is fitted
-    to peaks measured on shards of 10,000 and 20,000 items (`tests/unit/quality/memory_probe.py`).
+    Counts the copies of vectors (4 d bytes an item) and of links (8 m bytes) that are held at once, fitted to peaks
+    measured on shards of 5,000 and 25,000 items (`tests/unit/quality/memory_probe.py`).
     """
-    vector, links = 4 * inputs.dimension, 8 * settings.m
-    shard = min(inputs.items, shard_cap(inputs.items, settings))
-    cell = min(inputs.items, math.ceil(UNEVEN * FILL * shard_cap(inputs.items, settings)))
-    others = max(0, expected_shards(inputs.items, settings) - 1)
-    neighbors = min(settings.neighbor_shards, others)
+    vector, links, cap = 4 * inputs.dimension, 8 * settings.m, shard_cap(inputs.items, settings)
+    shard = min(inputs.items, cap)
+    group = min(inputs.items, math.ceil(UNEVEN * cap))
+    neighbors = min(settings.neighbor_shards, max(0, expected_shards(inputs.items, settings) - 1))
+    compared = _EXACT_BLOCK_BYTES + 16 * inputs.dimension * min(shard, _EXACT_ITEMS)
     held = {
-        "partition": 4 * _sample_items(inputs.items, settings) * vector,
-        "assign": cell * (7 * vector + 3 * inputs.row_bytes),
-        "build": shard * (5 * vector + 3 * links),
-        "link": shard * (4 * vector + 8 * links + neighbors * (4.75 * vector + 5 * links)),
-        "merge": shard * (3.5 * vector + (5 + 2 * neighbors) * links),
-        "upper": inputs.items / settings.m * (7 * vector + 3 * links),
-        "measure": shard * 2 * vector + _EXACT_BLOCK_BYTES + 16_384 * 24 * inputs.dimension,
+        "partition": 10 * sample_size(inputs.items, cap) * vector,
+        "assign": group * (8.5 * vector + 3 * inputs.row_bytes),
+        "build": shard * (8.5 * vector + 6 * links),
+        "link": shard * (5 * vector + 2 * links + neighbors * (3 * vector + links)) + _PRODUCTS_BYTES,
+        "merge": shard * (5 * vector + (7 + 2 * neighbors) * links) + _PRODUCTS_BYTES / 2,
+        "upper": inputs.items / settings.m * (8.5 * vector + links),
+        "measure": shard * (1.5 * vector + 2 * links) + compared,
     }
     return {stage: BASE_BYTES + round(size) for stage, size in held.items()}
 
@@ -266,7 +262,8 @@ def with_seconds(estimate: Estimate, times: SampleTimes, settings: IndexSettings
     upper = items / settings.m * upper_rate
     chain = max(0.0, times.build_core_seconds - times.items / settings.m * upper_rate) * share
     cells = 2 * items * max(0, estimate.shards - times.shards) * times.cell_core_seconds
-    exact = min(settings.recall_queries, items) * items * times.exact_core_seconds
+    # Each shard is measured on its own too, with upper layers of its own.
+    exact = (min(settings.recall_queries, items) + _SHARD_QUERIES) * items * times.exact_core_seconds + upper
     alone = upper + _PUBLISH_PASSES * estimate.index_bytes * times.byte_core_seconds + times.measure_seconds
     rounds = math.ceil(estimate.shards / estimate.workers) / max(estimate.shards, 1)
     embedded = items * times.embed_core_seconds / estimate.workers

@@ -34,6 +34,12 @@ def tie_aware_recall(found: Array, exact: Array) -> Array:
     return np.asarray(np.minimum(hits, wanted) / np.maximum(wanted, 1))
 
 
+def drop_self(found: Array, distances: Array, rows: Array, k: int) -> Array:
+    """Distances [q, k] of the k nearest of [q, k + 1] answers `found` that are not the query's own row of [q]."""
+    others = np.where(found == rows[:, None], np.float32(np.inf), distances)
+    return np.sort(others, axis=1)[:, :k]
+
+
 def recall_interval(found: Array, exact: Array, k: int, ef_search: int) -> RecallInterval:
     """Mean recall@k over the queries with its 95 % interval.
 

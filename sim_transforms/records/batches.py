@@ -47,16 +47,18 @@ class ShardKey(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard's items and vectors, written once as an Arrow file.
+    """A shard's items, vectors and levels, written once as an Arrow file.
 
     Attributes:
-        path: Arrow IPC file of item_id, the metadata columns and `embedding`, sorted by item_id.
+        path: Arrow IPC file of item_id, the metadata columns and `embedding`, `level`, near items beside each other.
+        root: row within it of its highest level, where walks through the shard start.
         centroid: mean of its vectors, as little-endian float32 bytes (bytes, so that the element can be compared).
     """
 
     key: ShardKey
     path: str
     items: int
+    root: int
     centroid: bytes
 
 

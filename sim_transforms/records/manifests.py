@@ -179,6 +179,14 @@ class RecallInterval:
 
 
 @dataclass(frozen=True)
+class ShardRecall:
+    """Recall of one shard searched on its own, before the merge."""
+
+    shard: int
+    recall: RecallInterval
+
+
+@dataclass(frozen=True)
 class Canary:
     """A query (an item's own vector, by row) and the rows that the published file answers with."""
 
@@ -203,7 +211,7 @@ class VersionManifest(Manifest):
         parent: id of the version that was LATEST when this one was made, or null.
         catalog, model: digest of the catalog, fingerprint of the model ("" for foreign vectors).
         items: live items.
-        parameters: m, ef_construction, seed, shard_items, neighbor_shards, layout.
+        parameters: m, ef_construction, seed, shard_items, shards, neighbor_shards, builder, layout.
         ef_search: chosen for `recall_target`.
         churn: added + removed + changed since the last rebuild, as a share of items.
         cpu: instruction set the bytes were made with.
@@ -219,6 +227,7 @@ class VersionManifest(Manifest):
     recall_target: float
     ef_search: int
     recall: tuple[RecallInterval, ...]
+    shard_recall: tuple[ShardRecall, ...]
     canaries: tuple[Canary, ...]
     churn: float
     row_ranges: tuple[RowRange, ...]

@@ -151,7 +151,7 @@ def test_index_run_after_its_estimate_compares_both(tmp_path: Path, capsys: pyte
     version = Path(results["folder"])
     assert json.loads((version / "timings.json").read_text())["estimate"] == results["estimate"]
     assert "estimate" not in (version / "manifest.json").read_text()
-    assert "expecting 5 shards" in capsys.readouterr().err
+    assert "expecting 4 shards" in capsys.readouterr().err
 
 
 @pytest.mark.slow

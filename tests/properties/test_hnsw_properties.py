@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from sim_transforms.hnsw.cells import arrange
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.link import Forward, LinkedShard
 from sim_transforms.hnsw.merge import merge_links
-from sim_transforms.hnsw.partition import fit_centroids, nearest_cells, split_cell
+from sim_transforms.hnsw.partition import fit_partition, nearest_cells, split_cell
 from sim_transforms.hnsw.spaces import SPACES, space_of
+from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.settings.stages import IndexSettings
-from tests.unit.hnsw.plain_index import plain_index
+from tests.unit.hnsw.clouds import reachable
 
 M = 3
 FIRST = 20
@@ -44,7 +46,7 @@ def test_split_cell_parts_have_no_gaps_and_hold_at_most_the_cap(vectors: Any, ca
 @given(_vectors(least=1), st.integers(1, 20), st.data())
 @SOME
 def test_nearest_cells_cut_anywhere_are_the_same(vectors: Any, cap: int, data: Any) -> None:
-    centroids = fit_centroids(vectors, len(vectors), cap, 0)
+    centroids = fit_partition(vectors, len(vectors), cap, 0).centroids
     at = data.draw(st.integers(0, len(vectors)))
     halves = [nearest_cells(part, centroids, 3) for part in (vectors[:at], vectors[at:])]
     whole = nearest_cells(vectors, centroids, 3)
@@ -75,7 +77,7 @@ def _far(links: Any, table: Any, rows: Any) -> Any:
 @SOME
 def test_merge_links_are_the_nearest_different_candidates(links: tuple[LinkedShard, Forward]) -> None:
     linked, forward = links
-    merged = merge_links(linked, forward, IndexSettings(m=M))
+    merged = merge_links(linked, forward)
     for row, found in enumerate(merged.tolist()):
         mine = forward.rows == FIRST + row
         names = [*linked.links[row].tolist(), *forward.candidates[mine].ravel().tolist()]
@@ -89,11 +91,36 @@ def test_merge_links_are_the_nearest_different_candidates(links: tuple[LinkedSha
 
 @given(_vectors(), st.sampled_from(sorted(SPACES)), st.integers(0, 3))
 @FEW
-def test_plain_index_holds_every_item_once(vectors: Any, space: str, neighbors: int) -> None:
+def test_whole_holds_every_item_once(vectors: Any, space: str, neighbors: int) -> None:
     chosen = IndexSettings(space=space, shard_items=16, neighbor_shards=neighbors, m=M)
     with TemporaryDirectory() as folder:
-        order = plain_index(vectors, chosen, Path(folder) / "i")
+        order = build_whole(vectors, chosen, Path(folder) / "i")
         index = read_index(Path(folder) / "i")
         stored = np.array(index.records["vector"])
+        reached = reachable(index)
     assert sorted(order.tolist()) == list(range(len(vectors)))
     np.testing.assert_array_equal(stored, space_of(space).prepare(vectors)[order])
+    assert reached == set(range(len(vectors)))
+
+
+@given(_vectors(least=1), st.integers(1, 20), st.integers(0, 2))
+@SOME
+def test_partition_gives_every_item_a_group_whatever_the_batch(vectors: Any, cap: int, seed: int) -> None:
+    ids = [str(row) for row in range(len(vectors))]
+    partition = fit_partition(vectors, len(vectors), cap, seed)
+    groups = partition.groups_of(vectors, ids)
+    single = [int(partition.groups_of(vectors[row : row + 1], [ids[row]])[0]) for row in range(len(vectors))]
+    assert groups.tolist() == single
+    assert groups.min() >= 0
+    assert groups.max() < partition.parts.sum()
+    assert (partition.parts >= 1).all()
+
+
+@given(_vectors(), st.sampled_from(sorted(SPACES)))
+@SOME
+def test_arrange_orders_every_row_once_and_cells_cover_them(vectors: Any, space: str) -> None:
+    order, cells = arrange(vectors, space_of(space))
+    assert sorted(order.tolist()) == list(range(len(vectors)))
+    assert cells.starts[0] == 0
+    assert cells.starts[-1] == len(vectors)
+    assert (np.diff(cells.starts) >= 0).all()

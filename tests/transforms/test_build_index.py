@@ -14,6 +14,7 @@ from sim_transforms.assign_shards import plan_shards
 from sim_transforms.build_index import IndexResult
 from sim_transforms.errors import LedgerError, RecallError
 from sim_transforms.hnsw.file_format import read_index
+from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.publish_version import assemble_version, make_manifest
 from sim_transforms.read_embeddings import prepare_batch
 from sim_transforms.records.batches import ShardFile, ShardKey, column_of
@@ -22,7 +23,6 @@ from sim_transforms.records.manifests import EmbeddingsManifest, MediaShape
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.write_examples import WriteExamples
-from tests.unit.hnsw.plain_index import plain_index
 
 ITEMS, DIMENSION = 600, 12
 
@@ -68,7 +68,7 @@ def test_build_index_on_beam_equals_the_plain_functions(space: str, tmp_path: Pa
     vectors = _vectors()
     built, _, version = _build(tmp_path, vectors, settings)
     assemble_version(version, str(tmp_path / "parts"), built.outcome.plans)
-    order = plain_index(vectors, settings, tmp_path / "plain.hnsw")
+    order = build_whole(vectors, settings, tmp_path / "plain.hnsw", [f"item-{row:05d}" for row in range(ITEMS)])
     assert (version / "index.hnsw").read_bytes() == (tmp_path / "plain.hnsw").read_bytes()
     items = pq.read_table(version / "items.parquet").column("item_id").to_pylist()
     assert items == [f"item-{row:05d}" for row in order]
@@ -125,7 +125,7 @@ def test_build_index_with_an_item_lost_fails_the_ledger(tmp_path: Path) -> None:
 
 
 def test_plan_shards_numbers_rows_by_prefix_sums() -> None:
-    files = [ShardFile(ShardKey(c, p), "", n, b"") for c, p, n in ((1, 0, 5), (0, 1, 3), (0, 0, 2))]
+    files = [ShardFile(ShardKey(c, p), "", n, 0, b"") for c, p, n in ((1, 0, 5), (0, 1, 3), (0, 0, 2))]
     assert [(p.file.key, p.first_row) for p in plan_shards(files)] == [((0, 0), 0), ((0, 1), 2), ((1, 0), 5)]
 
 

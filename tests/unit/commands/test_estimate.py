@@ -39,7 +39,7 @@ def test_estimate_of_a_sample_is_the_sizes_and_a_time(source: SampleSource) -> N
     assert figures.seconds is not None
     assert figures.seconds > figures.start_seconds
     assert told == ["estimate: building a sample of 600 of 600 items"]
-    assert "600 of dimension 16, in 5 shards (expected)" in estimate_text(figures)
+    assert "600 of dimension 16, in 4 shards (expected)" in estimate_text(figures)
 
 
 def test_estimate_of_vectors_that_cannot_be_indexed_says_so(tmp_path: Path) -> None:

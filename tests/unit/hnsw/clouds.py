@@ -4,6 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from sim_transforms.hnsw.build import ShardGraph, build_shard
+from sim_transforms.hnsw.cells import arrange
+from sim_transforms.hnsw.file_format import NativeIndex
+from sim_transforms.hnsw.levels import draw_levels, of_distinct
+from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.settings.stages import IndexSettings
+
 Array = np.ndarray[Any, Any]
 
 
@@ -30,3 +37,22 @@ def recall(found: Array, exact: Array) -> float:
     """Share of the exact neighbours that were found."""
     hits = [len(set(a.tolist()) & set(b.tolist())) for a, b in zip(found, exact, strict=True)]
     return sum(hits) / exact.size
+
+
+def shard_of_all(vectors: Array, settings: IndexSettings) -> ShardGraph:
+    """One shard of [n, d] vectors as prepared for the space, built in the order of its cells."""
+    order, cells = arrange(vectors, space_of(settings.space))
+    levels = draw_levels([str(row) for row in range(len(vectors))], settings.m, settings.seed)
+    return build_shard(vectors[order], cells, of_distinct(levels[order], cells.distinct), settings)
+
+
+def reachable(index: NativeIndex) -> set[int]:
+    """Rows that a walk along layer 0 reaches from the entry point."""
+    reached, pending = set(), [index.header.entry_row] if index.header.items else []
+    while pending:
+        row = pending.pop()
+        if row not in reached:
+            reached.add(row)
+            record = index.records[row]
+            pending += record["links"][: record["count"]].tolist()
+    return reached

@@ -11,9 +11,9 @@ from sim_transforms.hnsw.file_format import HEADER_BYTES, header_bytes, read_hea
 from sim_transforms.hnsw.native import nmslib
 from sim_transforms.hnsw.spaces import SPACES, space_of
 from sim_transforms.hnsw.upper import no_upper_layers
+from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.settings.stages import IndexSettings
 from tests.unit.hnsw.clouds import clustered
-from tests.unit.hnsw.plain_index import plain_index
 
 ITEMS, DIMENSION = 300, 6
 SETTINGS = IndexSettings(space="l2", shard_items=60, m=4)
@@ -23,7 +23,7 @@ RECORD = 16 + 4 * DIMENSION + 4 + 4 * 8
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("whole") / "index.hnsw"
-    plain_index(clustered(ITEMS, DIMENSION), SETTINGS, path)
+    build_whole(clustered(ITEMS, DIMENSION), SETTINGS, path)
     return path.read_bytes()
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sim_transforms.hnsw.build import ShardGraph, build_shard
-from sim_transforms.hnsw.kernels import cut
-from sim_transforms.hnsw.link import EXHAUSTIVE_ITEMS, Forward, link_shard
+from sim_transforms.hnsw.build import ShardGraph
+from sim_transforms.hnsw.kernels import cut_candidates
+from sim_transforms.hnsw.link import Forward, foreign_links, link_shard
 from sim_transforms.hnsw.spaces import SPACES, space_of
 from sim_transforms.settings.stages import IndexSettings
-from tests.unit.hnsw.clouds import clustered, nearest_rows, recall, wide_distances
+from tests.unit.hnsw.clouds import clustered, nearest_rows, recall, shard_of_all, wide_distances
 
 FIRST = 1000
 
@@ -30,14 +30,16 @@ def test_cut_equals_the_rule_written_as_a_loop(space: str, limit: int) -> None:
     pairs = wide_distances(space, vectors, vectors)
     candidates = np.random.default_rng(0).permutation(60)[:40].astype(np.int32)
     owner = int(candidates[7])
-    near = pairs[owner, candidates].astype(np.float32)
-    rows, _ = cut(owner, candidates, near, vectors, limit, space == "inner_product")
-    assert rows.tolist() == _diverse(owner, candidates.tolist(), dict(enumerate(pairs[owner])), pairs, limit)
+    others = candidates[candidates != owner]
+    rows, gaps = cut_candidates(vectors[owner][None], others[None], vectors, limit, space == "inner_product")
+    kept = rows[0][rows[0] >= 0].tolist()
+    assert kept == _diverse(owner, others.tolist(), dict(enumerate(pairs[owner])), pairs, limit)
+    np.testing.assert_allclose(gaps[0][: len(kept)], pairs[owner, kept], rtol=1e-4, atol=1e-4)
 
 
 def _linked(space: str, items: int = 300, queries: int = 80, m: int = 4) -> tuple:
     settings = IndexSettings(space=space, m=m)
-    graph = build_shard(space_of(space).prepare(clustered(items, 8)), settings)
+    graph = shard_of_all(space_of(space).prepare(clustered(items, 8)), settings)
     vectors = space_of(space).prepare(clustered(queries, 8, seed=1))
     rows = (np.arange(queries) * 3 + 5000).astype(np.int32)
     return graph, rows, vectors, settings
@@ -50,8 +52,8 @@ def test_link_shard_forward_equals_exact_search_and_the_rule(space: str) -> None
     near = wide_distances(space, vectors, graph.vectors)
     pairs = wide_distances(space, graph.vectors, graph.vectors)
     for query, found in enumerate(forward.candidates):
-        nearest = np.argsort(near[query])[: 2 * settings.m].tolist()
-        expected = _diverse(-1, nearest, dict(enumerate(near[query])), pairs, settings.m)
+        nearest = np.argsort(near[query])[:16].tolist()
+        expected = _diverse(-1, nearest, dict(enumerate(near[query])), pairs, foreign_links(settings))
         assert (found[found >= 0] - FIRST).tolist() == expected
 
 
@@ -107,16 +109,15 @@ def test_link_shard_without_queries_keeps_its_own_links() -> None:
 
 def test_link_shard_of_no_items_answers_with_nothing() -> None:
     settings = IndexSettings(space="l2", m=4)
-    empty = build_shard(np.zeros((0, 8), np.float32), settings)
+    empty = shard_of_all(np.zeros((0, 8), np.float32), settings)
     linked, forward = link_shard(empty, FIRST, np.int32([1, 2]), clustered(2, 8), settings)
     assert linked.links.shape == (0, 8)
     assert (forward.candidates == -1).all()
 
 
-def test_link_shard_large_shard_is_searched_in_its_graph_nearly_exactly() -> None:
-    graph, rows, vectors, _ = _linked("l2", items=EXHAUSTIVE_ITEMS + 50)
-    settings = IndexSettings(space="l2", m=16)
-    graph = build_shard(graph.vectors, settings)
+def test_link_shard_large_shard_is_searched_in_its_nearest_cells_nearly_exactly() -> None:
+    graph, rows, vectors, settings = _linked("l2", items=8000, m=16)
+    assert len(graph.cells.centroids) > 8
     _, forward = link_shard(graph, FIRST, rows, vectors, settings)
     # The nearest candidate always survives the rule.
     assert recall(forward.candidates[:, :1] - FIRST, nearest_rows("l2", vectors, graph.vectors, 1)) >= 0.97
@@ -124,7 +125,7 @@ def test_link_shard_large_shard_is_searched_in_its_graph_nearly_exactly() -> Non
 
 def test_shard_graph_is_not_changed_by_linking() -> None:
     graph, rows, vectors, settings = _linked("l2")
-    before = ShardGraph(graph.vectors.copy(), graph.links.copy(), graph.levels.copy())
+    before = ShardGraph(graph.vectors.copy(), graph.cells, graph.levels, graph.links.copy())
     link_shard(graph, FIRST, rows, vectors, settings)
     np.testing.assert_array_equal(graph.links, before.links)
     np.testing.assert_array_equal(graph.vectors, before.vectors)

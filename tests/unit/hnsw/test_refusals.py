@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from sim_transforms.errors import DamagedArtefact
-from sim_transforms.hnsw.build import build_shard, load_graph, save_graph
 from sim_transforms.hnsw.file_format import HEADER_BYTES, header_bytes, read_header, read_index
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.upper import no_upper_layers
+from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.settings.stages import IndexSettings
 from tests.unit.hnsw.clouds import clustered, nearest_rows, recall
-from tests.unit.hnsw.plain_index import plain_index
 
 
 def test_searcher_empty_file_where_items_are_expected_is_refused(tmp_path: Path) -> None:
@@ -24,7 +23,7 @@ def test_searcher_empty_file_where_items_are_expected_is_refused(tmp_path: Path)
 
 @pytest.mark.parametrize(("built", "asked"), [("l2", "inner_product"), ("inner_product", "cosine")])
 def test_searcher_file_of_another_space_is_refused(built: str, asked: str, tmp_path: Path) -> None:
-    plain_index(clustered(50, 8), IndexSettings(space=built), tmp_path / "i")
+    build_whole(clustered(50, 8), IndexSettings(space=built), tmp_path / "i")
     with pytest.raises(DamagedArtefact, match=f"not built for space {asked}"):
         NativeSearcher(tmp_path / "i", asked, 50, 8)
 
@@ -35,17 +34,12 @@ def test_read_header_missing_file_is_a_damaged_artefact(tmp_path: Path) -> None:
 
 
 def test_read_index_label_that_nmslib_never_writes_is_refused(tmp_path: Path) -> None:
-    plain_index(clustered(50, 8), IndexSettings(), tmp_path / "i")
+    build_whole(clustered(50, 8), IndexSettings(), tmp_path / "i")
     data = bytearray((tmp_path / "i").read_bytes())
     data[HEADER_BYTES + 4] = 0
     (tmp_path / "i").write_bytes(data)
     with pytest.raises(DamagedArtefact, match="record of row 0: its id, label"):
         read_index(tmp_path / "i")
-
-
-def test_save_graph_name_without_suffix_is_kept(tmp_path: Path) -> None:
-    save_graph(build_shard(clustered(20, 4), IndexSettings(space="l2")), tmp_path / "graph")
-    assert len(load_graph(tmp_path / "graph").vectors) == 20
 
 
 @pytest.mark.parametrize("offset", [0, 100, 1000])

@@ -10,9 +10,9 @@ from sim_transforms.hnsw.file_format import header_bytes
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.spaces import SPACES, space_of
 from sim_transforms.hnsw.upper import no_upper_layers
+from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.settings.stages import IndexSettings
 from tests.unit.hnsw.clouds import clustered, wide_distances
-from tests.unit.hnsw.plain_index import plain_index
 
 ITEMS, DIMENSION = 200, 7
 
@@ -20,7 +20,7 @@ ITEMS, DIMENSION = 200, 7
 @pytest.mark.parametrize("space", SPACES)
 def test_search_distances_are_those_of_the_commands(space: str, tmp_path: Path) -> None:
     vectors, queries = clustered(ITEMS, DIMENSION), clustered(10, DIMENSION, seed=1) * np.float32(3)
-    order = plain_index(vectors, IndexSettings(space=space, shard_items=50), tmp_path / "i")
+    order = build_whole(vectors, IndexSettings(space=space, shard_items=50), tmp_path / "i")
     rows, distances = NativeSearcher(tmp_path / "i", space, ITEMS, DIMENSION).search(queries, 5, 100)
     prepare = space_of(space).prepare
     native = wide_distances(space, prepare(queries), prepare(vectors))
@@ -32,7 +32,7 @@ def test_search_distances_are_those_of_the_commands(space: str, tmp_path: Path) 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("small") / "index.hnsw"
-    plain_index(clustered(3, DIMENSION), IndexSettings(), path)
+    build_whole(clustered(3, DIMENSION), IndexSettings(), path)
     return path
 
 

@@ -7,13 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sim_transforms.assign_shards import plan_shards, write_cell
+from sim_transforms.assign_shards import plan_shards, write_group
 from sim_transforms.build_shards import build, graph_path
-from sim_transforms.fit_partition import shard_cap as cap_of_the_job
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.link import LinkedShard
-from sim_transforms.hnsw.partition import fit_centroids, nearest_cells, split_cell
-from sim_transforms.hnsw.whole import build_whole
+from sim_transforms.hnsw.whole import build_whole, shard_rows
 from sim_transforms.link_shards import linked_path, save_linked
 from sim_transforms.quality import estimate
 from sim_transforms.quality.estimate import (
@@ -27,7 +25,6 @@ from sim_transforms.quality.estimate import (
     predict,
     sample_items,
     sample_settings,
-    shard_cap,
     shuffled_bytes,
     with_seconds,
     worker_bytes,
@@ -74,7 +71,7 @@ def test_index_bytes_by_expected_levels_is_within_two_per_cent(m: int, tmp_path:
 def _shard_files(folder: Path, items: int, settings: IndexSettings) -> tuple[list[ShardPlan], float]:
     table = pa.table({"item_id": [f"item-{i}" for i in range(items)], "embedding": column_of(clustered(items, 32))})
     row_bytes = table.select(["item_id"]).nbytes / items
-    plans = plan_shards(write_cell((0, table.to_batches()), str(folder), settings.shard_items, 0))
+    plans = plan_shards(write_group((0, table.to_batches()), str(folder), settings.shard_items, settings))
     return plans, row_bytes
 
 
@@ -99,19 +96,10 @@ def test_predict_disk_is_the_sum_of_what_stands_at_the_peak() -> None:
     assert found.disk_bytes == found.shard_files_bytes + found.graphs_bytes + found.index_bytes + 2 * version
 
 
-@pytest.mark.parametrize("items", [100, 24_999, 25_001, 1_000_000])
-@pytest.mark.parametrize("shards", [None, 7])
-def test_shard_cap_is_that_of_the_partition(items: int, shards: int | None) -> None:
-    settings = IndexSettings(shards=shards)
-    assert shard_cap(items, settings) == cap_of_the_job(items, settings)
-
-
 def test_expected_shards_are_within_a_third_of_those_of_a_partition() -> None:
     settings = IndexSettings(shard_items=150)
     vectors = clustered(3000, 16)
-    centroids = fit_centroids(vectors, 3000, 150, 0)
-    cells = nearest_cells(vectors, centroids, 1)[:, 0]
-    made = sum(int(split_cell(vectors[cells == cell], 150, 0).max()) + 1 for cell in np.unique(cells))
+    made = len(shard_rows(vectors, [str(row) for row in range(3000)], settings))
     assert expected_shards(3000, settings) == pytest.approx(made, rel=0.33)
 
 
@@ -125,7 +113,7 @@ def test_shuffled_bytes_are_linear_in_items_and_grow_with_neighbour_shards() -> 
     settings = IndexSettings()
     assert shuffled_bytes(double, settings) == pytest.approx(2 * shuffled_bytes(INPUTS, settings), rel=0.01)
     further = shuffled_bytes(INPUTS, replace(settings, neighbor_shards=3)) - shuffled_bytes(INPUTS, settings)
-    assert further == 1_000_000 * (4 * 64 + 4 + 4 + 8 * 16)
+    assert further == 1_000_000 * (4 * 64 + 4 + 4 + 8 * 8)
 
 
 def test_worker_bytes_of_a_larger_catalog_grow_in_partition_and_upper_layers_alone() -> None:
@@ -133,15 +121,16 @@ def test_worker_bytes_of_a_larger_catalog_grow_in_partition_and_upper_layers_alo
     assert {stage for stage in small if small[stage] != large[stage]} == {"partition", "upper"}
 
 
-@pytest.mark.parametrize(("stage", "items", "dimension"), [("build", 20_000, 128), ("assign", 20_000, 128)])
-def test_worker_bytes_are_within_a_tenth_of_a_process_that_was_measured(
-    stage: str, items: int, dimension: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["assign", "link"])
+def test_worker_bytes_are_within_an_eighth_of_a_process_that_was_measured(
+    stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "UNEVEN", 1.0 / estimate.FILL)  # the cell that is written holds just the cap
-    inputs = Inputs(items=items, dimension=dimension, row_bytes=14.0, embeddings_bytes=1)
-    predicted = worker_bytes(inputs, IndexSettings(shard_items=items))[stage]
-    measured = peak_of(stage, items, dimension, 16)
-    assert measured == pytest.approx(predicted, rel=0.1)
+    monkeypatch.setattr(estimate, "UNEVEN", 1.0)  # the group that is written holds just the cap
+    inputs = Inputs(items=60_000, dimension=128, row_bytes=14.0, embeddings_bytes=1)
+    predicted = worker_bytes(inputs, IndexSettings(shard_items=20_000))[stage]
+    peak_of(stage, 600, 128, 16)  # numba's cache is filled
+    assert peak_of(stage, 20_000, 128, 16) == pytest.approx(predicted, rel=0.125)
 
 
 def test_predict_on_a_local_runner_the_driver_holds_the_shuffle() -> None:
@@ -187,8 +176,8 @@ def test_with_seconds_divides_shards_in_whole_rounds() -> None:
 
 
 def test_with_seconds_upper_layers_are_not_divided() -> None:
-    # 1,000,000 / 16 items at 1 ms each, which the chain no longer counts.
-    assert _seconds(upper_core_seconds=1.0) == pytest.approx(2_000)
+    # 1,000,000 / 16 items at 1 ms each, which the chain no longer counts; and again where shards are measured.
+    assert _seconds(upper_core_seconds=1.0) == pytest.approx(2_000 + 62.5)
     assert _seconds(workers=1000, upper_core_seconds=1.0) >= 62.5
 
 
@@ -199,7 +188,7 @@ def test_with_seconds_adds_cells_exact_search_publishing_and_the_model() -> None
     assert _seconds(workers=2, cell_core_seconds=1e-6) - plain == pytest.approx(
         2 * 1_000_000 * (figures.shards - 3) * 1e-6 * rounds, abs=0.1
     )
-    assert _seconds(workers=2, exact_core_seconds=1e-7) - plain == pytest.approx(100 * rounds, abs=0.1)
+    assert _seconds(workers=2, exact_core_seconds=1e-7) - plain == pytest.approx(110 * rounds, abs=0.1)
     assert _seconds(workers=2, byte_core_seconds=1e-7) - plain == pytest.approx(3e-7 * figures.index_bytes, abs=0.1)
     assert _seconds(workers=2, embed_core_seconds=1e-3) - plain == pytest.approx(500, abs=0.1)
 
