@@ -4,7 +4,7 @@ BIN := .venv/bin
 CONFIG ?= configs/digits.yaml
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: all demo test test-fast lint types format lock clean
+.PHONY: all demo test test-fast lint types format lock benchmark-deps benchmark-lock clean
 all: .venv/ready
 
 .venv/ready: requirements.lock setup.py
@@ -37,6 +37,15 @@ format: .venv/ready
 
 lock: .venv/ready
 	$(BIN)/uv pip compile setup.py --extra dev --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock
+
+# Peers of the benchmarks, beside the locked packages; hnswlib is compiled here, with the build tools of the main lock.
+benchmark-deps: .venv/ready
+	$(BIN)/uv pip install --quiet --require-hashes --no-deps --no-build-isolation --python $(BIN)/python \
+		-r benchmarks/requirements.lock
+
+benchmark-lock: .venv/ready
+	$(BIN)/uv pip compile --generate-hashes --python-version 3.11 -c requirements.lock --quiet \
+		--output-file benchmarks/requirements.lock benchmarks/requirements.in
 
 clean:
 	rm -rf .venv work build dist *.egg-info

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sim_transforms.errors import UsageError
 from sim_transforms.settings.loader import load_settings
 from sim_transforms.settings.stages import Settings
 
@@ -28,7 +29,9 @@ class Main:
     def settings(self) -> Settings:
         """Reads the configuration with its overrides."""
         given = self.arguments
-        return load_settings(given.config, given.set or (), given.workdir)
+        if not given.config and not getattr(given, "embeddings", None):
+            raise UsageError("--config FILE is required: the configuration of the catalog")
+        return load_settings(given.config, given.set or (), given.workdir, getattr(given, "store", None))
 
     def options(self, settings: Settings) -> "PipelineOptions":
         """Beam's options; imports Beam."""

@@ -5,7 +5,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pipelines._main import Main, quiet_libraries
@@ -40,8 +40,10 @@ class Command:
 
 _EXAMPLES = Argument("--examples", "use these examples in place of the working directory's own")
 _MODEL = Argument("--model", "use this model in place of the working directory's own")
-_EMBEDDINGS = "vectors made elsewhere: Parquet file or folder with item_id and embedding, or .npy [n, dim]"
-_IDS = Argument("--ids", "ids of a .npy file, one a line (default: the row number)")
+_EMBEDDINGS = Argument(
+    "--embeddings", "vectors made elsewhere: .parquet, a folder of them, or .npy; needs no --config"
+)
+_IDS = Argument("--ids", "text file of one id a line, for --embeddings FILE.npy (default: the row numbers)")
 _STORE = Argument("--store", "folder of published versions (default: the configuration's)")
 
 COMMANDS = (
@@ -50,17 +52,19 @@ COMMANDS = (
     Command("train", "examples to model", "run", "train", (_EXAMPLES,)),
     Command(
         "index",
-        "embed, build, merge, measure, publish",
+        "embed, build, merge, measure, publish; with --embeddings, vectors made elsewhere",
         "run",
         "index",
         (
             _EXAMPLES,
             _MODEL,
             Argument("--estimate", "say what the run will take, from a sample, and publish nothing", switch=True),
-            Argument("--embeddings", _EMBEDDINGS),
+            _EMBEDDINGS,
             _IDS,
+            _STORE,
         ),
         beam=True,
+        needs_config=False,
     ),
     Command(
         "tune",
@@ -68,7 +72,7 @@ COMMANDS = (
         "tune",
         "tune",
         (
-            Argument("--embeddings", _EMBEDDINGS, required=True),
+            replace(_EMBEDDINGS, required=True),
             _IDS,
             Argument("--m", "values of index.m to try", default="8,16,24,32"),
             Argument("--ef-construction", "values of index.ef_construction to try", default="50,100,200"),

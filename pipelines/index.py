@@ -1,7 +1,8 @@
-"""examples/ + model/ -> embeddings/ -> one merged NMSLIB index, published as a version.
+"""embeddings/, or anyone's vectors -> one merged NMSLIB index, published as a version.
 
 ruiji index --config configs/digits.yaml
 ruiji index --config configs/digits.yaml --examples work/a/examples --model work/a/model --workdir work/b
+ruiji index --embeddings vectors.npy --ids names.txt --store work/vectors/store
 """
 
 import time
@@ -13,10 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
 from sim_transforms.commands.estimate import Prediction
-from sim_transforms.embed_examples import EmbedExamples
-from sim_transforms.finish_embeddings import finish_embeddings
-from sim_transforms.hand_back import HandBack, read_rows
-from sim_transforms.options import threads_of_worker
+from sim_transforms.index_input import IndexInput
 from sim_transforms.publish_version import (
     assemble_version,
     describe_published,
@@ -25,48 +23,29 @@ from sim_transforms.publish_version import (
     publish_version,
     write_timings,
 )
-from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, ModelManifest
+from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store
 
 
-def embed(examples: Path, model: Path, output: Path, scratch: Path, options: PipelineOptions) -> EmbeddingsManifest:
-    """Embeds every example into the empty folder `output`."""
-    described = ExamplesManifest.load(examples)
-    trained = ModelManifest.load(model)
-    transform = EmbedExamples(
-        str(examples), str(model), str(output), described, trained.embedding_size, threads_of_worker(options)
-    )
-    ledger = str(scratch / "embed.rows")
-    with beam.Pipeline(options=options) as pipeline:
-        shards = pipeline | "Shards" >> beam.Create(range(described.shards))
-        entries = shards | "EmbedExamples" >> transform
-        entries | "HandBackLedger" >> HandBack(ledger)
-    return finish_embeddings(output, read_rows(ledger), described, trained)
-
-
-def build_index(embeddings: Path, scratch: Path, settings: IndexSettings, options: PipelineOptions) -> IndexResult:
+def build_index(given: IndexInput, scratch: Path, settings: IndexSettings, options: PipelineOptions) -> IndexResult:
     """Builds the parts of the index under the empty folder `scratch`."""
-    manifest = EmbeddingsManifest.load(embeddings)
-    paths = [str(embeddings / entry.name) for entry in manifest.files]
     with beam.Pipeline(options=options) as pipeline:
-        files = pipeline | "Files" >> beam.Create(paths)
-        files | "BuildIndex" >> BuildIndex(manifest, str(scratch), settings)
-    return collect_index(str(scratch), manifest)
+        pieces = pipeline | "Pieces" >> beam.Create(given.source.pieces)
+        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings)
+    return collect_index(str(scratch), given)
 
 
 def publish_index(
     folder: Path,
     built: IndexResult,
-    embeddings: Path,
-    model: Path,
+    model: Path | None,
     settings: Settings,
     timings: dict[str, Any],
     prediction: Prediction,
 ) -> dict[str, Any]:
     """Puts `folder/parts` together into a version, measures it, compares it with `prediction`, publishes it."""
-    manifest = EmbeddingsManifest.load(embeddings)
-    calibration = ModelManifest.load(model).calibration if manifest.model else None
+    calibration = ModelManifest.load(model).calibration if model is not None else None
     version = folder / "version"
     version.mkdir()
     store = open_store(settings.store)
@@ -74,11 +53,10 @@ def publish_index(
     sizes = assemble_version(version, str(folder / "parts"), built.outcome.plans)
     timings["graph_seconds"] = round(built.graph_seconds + time.monotonic() - began, 3)
     began = time.monotonic()
-    described = make_manifest(version, sizes, built.outcome, manifest, settings.index, calibration)
+    described = make_manifest(version, sizes, built.outcome, built.manifest, settings.index, calibration)
     speed = measure_speed(version, built.outcome.exact, described)
     timings["measure_seconds"] = round(time.monotonic() - began, 3)
     compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans))}
     write_timings(version, {**timings, **speed, **compared})
     published = publish_version(store, version, described)
-    rejected = {"rejected": built.totals.rejected}
-    return {**describe_published(store, published), **rejected, **speed, **compared}
+    return {**describe_published(store, published), "rejected": built.totals.rejected, **speed, **compared}

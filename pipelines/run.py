@@ -4,6 +4,7 @@ ruiji run --config configs/digits.yaml
 ruiji run --config configs/digits.yaml --runner=FlinkRunner --flink_master=localhost:8081
 """
 
+from pathlib import Path
 from typing import Any
 
 from pipelines._main import Main
@@ -36,6 +37,11 @@ class Runner:
         """examples/ + model/ -> embeddings/ -> published version."""
         embedded = run_stage(self._stages.embed(), self._state, self._main.notify)
         return embedded, run_stage(self._stages.index(), self._state, self._main.notify)
+
+    def index_embeddings(self, path: str, ids: str | None) -> StageResult:
+        """Vectors made elsewhere -> published version."""
+        stage = self._stages.index(Path(path), Path(ids) if ids else None)
+        return run_stage(stage, self._state, self._main.notify)
 
     def evaluate(self) -> StageResult:
         """Quality of the model."""
@@ -82,18 +88,25 @@ def train(main: Main) -> None:
 
 
 def index(main: Main) -> None:
-    """`ruiji index [--examples PATH] [--model PATH] [--estimate [--embeddings PATH [--ids FILE]]]`."""
+    """`ruiji index [--examples PATH] [--model PATH]`, or `--embeddings PATH [--ids FILE]`; with `--estimate`, not built."""
+    given = main.arguments
+    if given.ids and not given.embeddings:
+        raise UsageError("--ids FILE goes with --embeddings FILE.npy")
+    if given.embeddings and (given.examples or given.model):
+        raise UsageError("--embeddings takes neither --examples nor --model: its vectors are made already")
     settings = main.settings()
     main.check_flags(settings)
-    if main.arguments.estimate:
+    if given.estimate:
         from pipelines.tune import estimate
 
         return estimate(main, settings)
-    if main.arguments.embeddings or main.arguments.ids:
-        raise UsageError("--embeddings and --ids were given without --estimate; index reads the model's embeddings")
-    stages = Stages(main, settings, main.arguments.examples, main.arguments.model)
+    stages = Stages(main, settings, given.examples, given.model)
     with workdir_lock(stages.workdir):
-        embedded, indexed = Runner(main, settings, stages).index()
+        runner, embedded = Runner(main, settings, stages), None
+        if given.embeddings:
+            indexed = runner.index_embeddings(given.embeddings, given.ids)
+        else:
+            embedded, indexed = runner.index()
     summary = RunSummary(None, embedded, indexed, None, None)
     return main.answer(summary_json(summary), summary_text(summary))
 

@@ -95,7 +95,7 @@ class Stages:
         inputs = {"examples": tree_digest(self.examples), "model": tree_digest(self.model)}
 
         def work(folder: Path) -> Results:
-            from pipelines.index import embed
+            from pipelines.embed import embed
 
             with scratch_folder(self.workdir, "embed") as scratch:
                 options = self._main.options(self._settings)
@@ -105,11 +105,15 @@ class Stages:
         modules = _modules("features", "embedding", "embed_examples", "finish_embeddings")
         return Stage("embed", inputs, modules, self.embeddings, work)
 
-    def index(self) -> Stage:
-        """embeddings/ -> a published version."""
-        settings = self._settings
+    def index(self, embeddings: Path | None = None, ids: Path | None = None) -> Stage:
+        """Vectors -> a published version: those of `embeddings`, or the working directory's own."""
+        from sim_transforms.index_input import open_embeddings
+
+        settings, own = self._settings, embeddings is None
+        path = self.embeddings if embeddings is None else embeddings
+        given = open_embeddings(path, ids, settings.index.space)
         inputs = {
-            "embeddings": tree_digest(self.embeddings),
+            "embeddings": given.source.files if given.is_foreign else tree_digest(path),
             "settings": settings.index,
             "store": settings.store,
         }
@@ -117,20 +121,25 @@ class Stages:
         def work(folder: Path) -> Results:
             from pipelines.index import build_index, publish_index
             from pipelines.tune import predict_run
+            from sim_transforms.failures import judge_rejects, write_rejects
 
             parts = folder / "parts"
             parts.mkdir()
             options = self._main.options(settings)
-            prediction = predict_run(self, settings, options)
+            prediction = predict_run(self, settings.index, options, embeddings, ids)
             self._main.notify(f"index: {prediction.line()}")
             began = time.monotonic()
-            built = build_index(self.embeddings, parts, settings.index, options)
+            built = build_index(given, parts, settings.index, options)
             timings = {"build_seconds": round(time.monotonic() - began, 3)}
-            return publish_index(folder, built, self.embeddings, self.model, settings, timings, prediction)
+            rejects = self.workdir / "index_rejects.parquet"
+            write_rejects(rejects, built.failed)
+            judge_rejects(built.totals, built.failed, settings.preprocess.max_reject_share, rejects)
+            model = self.model if own and built.manifest.model else None
+            return publish_index(folder, built, model, settings, timings, prediction)
 
         modules = _modules(
-            "hnsw", "quality", "read_embeddings", "fit_partition", "assign_shards", "build_shards", "link_shards",
-            "merge_shards", "measure_recall", "publish_version", "build_index",
+            "hnsw", "quality", "index_input", "read_embeddings", "find_repeats", "fit_partition", "assign_shards",
+            "build_shards", "link_shards", "merge_shards", "measure_recall", "publish_version", "build_index",
         )  # fmt: skip
         return Stage("index", inputs, modules, None, work)
 

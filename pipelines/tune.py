@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipelines._main import Main, Progress
 from sim_transforms.errors import NotFound, RecallError, UsageError
-from sim_transforms.settings.loader import load_index_settings
-from sim_transforms.settings.stages import Settings
+from sim_transforms.settings.stages import IndexSettings, Settings
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -26,7 +25,7 @@ def tune(main: Main) -> None:
     from sim_transforms.commands import tune as command
 
     given = main.arguments
-    settings = load_index_settings(given.config, given.set or ())
+    settings = main.settings().index
     if given.sample < 10:
         raise UsageError(f"--sample: found {given.sample}; at least 10 items are expected")
     tuning = command.tune(
@@ -83,8 +82,17 @@ def _own_source(stages: "Stages") -> "SampleSource":
         raise NotFound(f"{error}; or name vectors made elsewhere by --embeddings PATH") from error
 
 
-def predict_run(stages: "Stages", settings: Settings, options: "PipelineOptions") -> "Prediction":
-    """What the run that now begins will take; its time where `--estimate` was asked before of the same inputs."""
+def predict_run(
+    stages: "Stages", settings: IndexSettings, options: "PipelineOptions", embeddings: Path | None, ids: Path | None
+) -> "Prediction":
+    """What the run that now begins will take; its time where `--estimate` was asked before of the same inputs.
+
+    Args:
+        stages: of the run.
+        settings: of the index.
+        options: of Beam.
+        embeddings, ids: vectors made elsewhere; null for the working directory's own.
+    """
     from dataclasses import replace
 
     from sim_transforms.commands import estimate as command
@@ -92,11 +100,11 @@ def predict_run(stages: "Stages", settings: Settings, options: "PipelineOptions"
     from sim_transforms.options import workers_of
 
     workers = workers_of(options)
-    source = open_source(stages.embeddings)
-    figures = command.predict_sizes(source, settings.index, workers)
+    source = open_source(stages.embeddings if embeddings is None else embeddings, ids)
     made_of = [source.digest]
-    if all((folder / "manifest.json").is_file() for folder in (stages.examples, stages.model)):
+    if embeddings is None and all((folder / "manifest.json").is_file() for folder in (stages.examples, stages.model)):
         made_of.append(examples_digest(stages.examples, stages.model))
-    digests = [command.estimate_digest(digest, settings.index) for digest in made_of]
+    digests = [command.estimate_digest(digest, settings) for digest in made_of]
     seconds = command.saved_seconds(stages.workdir, digests, workers.count)
+    figures = command.predict_sizes(source, settings, workers)
     return command.Prediction(replace(figures, seconds=seconds), time.monotonic())

@@ -19,7 +19,7 @@ from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
 
 # Columns of a shard file that are the index's own, not the catalog's.
-OWN_COLUMNS = ("embedding", "level")
+OWN_COLUMNS = ("embedding", "_level")
 
 
 @dataclass
@@ -46,15 +46,16 @@ class AssignShards(beam.PTransform):
         cap = shard_cap(self.items, self.settings)
         return (
             batches
-            | "Assign" >> beam.FlatMap(assign_groups, self.partition)
+            | "Assign" >> beam.FlatMap(assign_groups, self.partition, self.settings.space)
             | "GroupItems" >> beam.GroupByKey()
             | "SplitAndWrite" >> beam.FlatMap(write_group, self.output, cap, self.settings)
         )
 
 
-def assign_groups(batch: pa.RecordBatch, partition: Partition) -> Iterator[tuple[int, pa.RecordBatch]]:
+def assign_groups(batch: pa.RecordBatch, partition: Partition, space: str) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Cuts a batch into one batch a group."""
-    groups = partition.groups_of(vectors_of(batch.column("embedding")), batch.column("item_id").to_pylist())
+    places = space_of(space).places(vectors_of(batch.column("embedding")))
+    groups = partition.groups_of(places, batch.column("item_id").to_pylist())
     for group in np.unique(groups):
         yield int(group), batch.take(pa.array(np.flatnonzero(groups == group)))
 
@@ -65,7 +66,7 @@ def write_group(
     """Sorts a group by item_id, splits it to the cap, writes one file a part."""
     group, batches = element
     table = pa.Table.from_batches(list(batches)).combine_chunks().sort_by("item_id")
-    parts = split_cell(vectors_of(table.column("embedding")), cap, settings.seed)
+    parts = split_cell(space_of(settings.space).places(vectors_of(table.column("embedding"))), cap, settings.seed)
     for part in range(math.ceil(parts.max(initial=-1)) + 1):
         rows = table.take(pa.array(np.flatnonzero(parts == part)))
         yield _write_part(rows, ShardKey(group, part), output, settings)
@@ -73,14 +74,15 @@ def write_group(
 
 def _write_part(table: pa.Table, key: ShardKey, output: str, settings: IndexSettings) -> ShardFile:
     path = Path(output) / f"shard-{key.cell:06d}-{key.part:03d}.arrow"
-    order, cells = arrange(vectors_of(table.column("embedding")), space_of(settings.space))
+    space = space_of(settings.space)
+    order, cells = arrange(vectors_of(table.column("embedding")), space)
     table = table.take(pa.array(order))
     drawn = draw_levels(table.column("item_id").to_pylist(), settings.m, settings.seed)
     levels = of_distinct(drawn, cells.distinct)
-    table = table.append_column("level", pa.array(levels)).replace_schema_metadata({"cells": _pack(cells)})
+    table = table.append_column("_level", pa.array(levels)).replace_schema_metadata({"cells": _pack(cells)})
     with replace_file(path) as temporary, pa.ipc.new_file(temporary, table.schema) as writer:
         writer.write_table(table.combine_chunks())
-    centroid = centroid_of(vectors_of(table.column("embedding")))
+    centroid = centroid_of(space.places(vectors_of(table.column("embedding"))))
     return ShardFile(key, str(path), table.num_rows, highest(levels), centroid.astype("<f4").tobytes())
 
 
@@ -94,7 +96,7 @@ def shard_arrays(path: str) -> tuple[Array, Cells, Array]:
     """(vectors [n, d] float32, their cells, levels [n] int8) of a shard file."""
     table = read_shard(path)
     cells = _unpack(table.schema.metadata[b"cells"])
-    return vectors_of(table.column("embedding")), cells, table.column("level").to_numpy()
+    return vectors_of(table.column("embedding")), cells, table.column("_level").to_numpy()
 
 
 def _pack(cells: Cells) -> bytes:

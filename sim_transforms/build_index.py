@@ -9,16 +9,20 @@ import apache_beam as beam
 
 from sim_transforms.assign_shards import AssignShards, plan_shards
 from sim_transforms.build_shards import BuildShards
+from sim_transforms.errors import CatalogError
+from sim_transforms.find_repeats import FindRepeats
 from sim_transforms.fit_partition import FitPartition
 from sim_transforms.hand_back import HandBack, read_rows
+from sim_transforms.index_input import IndexInput
 from sim_transforms.link_shards import FORWARD, LinkShards
 from sim_transforms.measure_recall import MeasureRecall, MeasureShards
 from sim_transforms.merge_shards import MergeShards
 from sim_transforms.publish_version import IndexOutcome
-from sim_transforms.read_embeddings import FAILED, LEDGER, ReadEmbeddings
+from sim_transforms.read_embeddings import DIGESTS, FAILED, LEDGER, ReadEmbeddings, sum_digests
 from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ShardRecall
+from sim_transforms.records.vectors import VectorPiece
 from sim_transforms.settings.stages import IndexSettings
 
 K = 10
@@ -26,25 +30,26 @@ K = 10
 
 @dataclass
 class BuildIndex(beam.PTransform):
-    """Paths of Parquet files -> ShardPlans, having written all parts and results under `scratch`.
+    """VectorPieces -> ShardPlans, having written all parts and results under `scratch`.
 
     Attributes:
-        manifest: of the embeddings.
+        given: what is indexed.
         scratch: folder that all workers share, empty.
         settings: of the index.
     """
 
-    manifest: EmbeddingsManifest
+    given: IndexInput
     scratch: str
     settings: IndexSettings
 
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, paths: beam.PCollection[str]) -> beam.PCollection[str]:
+    def expand(self, pieces: beam.PCollection[VectorPiece]) -> beam.PCollection[str]:
         """Chains the stages of the design page."""
-        settings, items = self.settings, self.manifest.items
-        read = paths | "ReadEmbeddings" >> ReadEmbeddings(settings.space)
+        settings, given = self.settings, self.given
+        items, dimension = given.source.items, given.source.dimension
+        read = pieces | "ReadEmbeddings" >> ReadEmbeddings(settings.space, dimension, given.is_foreign)
         began = read.batches | "Began" >> beam.Map(time_now)
         partition = read.batches | "FitPartition" >> FitPartition(items, settings)
         files = read.batches | "AssignShards" >> AssignShards(
@@ -54,7 +59,6 @@ class BuildIndex(beam.PTransform):
         planned, known = plans | "EachShard" >> beam.FlatMap(list), beam.pvalue.AsSingleton(plans)
         built = planned | "BuildShards" >> BuildShards(settings)
         linked = built | "LinkShards" >> LinkShards(known, settings)
-        dimension = self.manifest.dimension
         merged = (linked.linked, linked[FORWARD]) | "MergeShards" >> MergeShards(
             self.scratch, known, dimension, settings
         )
@@ -64,7 +68,16 @@ class BuildIndex(beam.PTransform):
         live = beam.pvalue.AsSingleton(plans | "CountItems" >> beam.Map(count_items))
         exact = done | "MeasureRecall" >> MeasureRecall(live, settings.recall_queries, K, settings.space, settings.seed)
         alone = done | "MeasureShards" >> MeasureShards(settings, K)
-        for name, rows in (("failed", read[FAILED]), ("ledger", read[LEDGER]), ("began", began), ("ended", ended)):
+        if given.is_foreign:
+            _hand_back(self.scratch, read.batches | "FindRepeats" >> FindRepeats(items), "repeats")
+        small = {
+            "failed": read[FAILED],
+            "ledger": read[LEDGER],
+            "digests": read[DIGESTS],
+            "began": began,
+            "ended": ended,
+        }
+        for name, rows in small.items():
             _hand_back(self.scratch, rows, name)
         exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=_no_order)
         alone | "HandBackAlone" >> HandBack(_path(self.scratch, "alone"), key=_by_shard)
@@ -103,27 +116,45 @@ def count_items(plans: list) -> int:  # type: ignore[type-arg]
 
 @dataclass(frozen=True)
 class IndexResult:
-    """What the job handed back: its outcome, the accounts of the items, and seconds from first vector to last part."""
+    """What the job handed back.
+
+    Attributes:
+        outcome: for publishing.
+        manifest: of the vectors, their content known.
+        totals, failed: accounts of the items.
+        graph_seconds: from the first vector read to the last part written.
+    """
 
     outcome: IndexOutcome
+    manifest: EmbeddingsManifest
     totals: LedgerTotals
     failed: tuple[FailedItem, ...]
     graph_seconds: float
 
 
-def collect_index(scratch: str, manifest: EmbeddingsManifest) -> IndexResult:
+def collect_index(scratch: str, given: IndexInput) -> IndexResult:
     """Reads what the job left and checks its ledger.
 
     Raises:
-        LedgerError: an item of the embeddings stands neither in a shard nor among the rejects.
+        CatalogError: an item_id stands more than once.
+        LedgerError: an item of the vectors stands neither in a shard nor among the rejects.
     """
-    entries: list[LedgerEntry] = read_rows(_path(scratch, "ledger"))
-    totals = balance("index", entries, expected_in=manifest.items)
-    plans = read_rows(_path(scratch, "plans"))
-    placed = LedgerEntry("assign", "all", totals.items_out, count_items(plans))
+    names = ("ledger", "plans", "exact", "began", "ended", "alone", "failed", "digests")
+    rows = {name: read_rows(_path(scratch, name)) for name in names}
+    if given.is_foreign:
+        _refuse_repeats(read_rows(_path(scratch, "repeats")))
+    totals = balance("index", rows["ledger"], expected_in=given.manifest.items)
+    placed = LedgerEntry("assign", "all", totals.items_out, count_items(rows["plans"]))
     balance("assign", [placed], expected_in=totals.items_out)
-    (exact,) = read_rows(_path(scratch, "exact"))
-    began, ended, alone = (read_rows(_path(scratch, name)) for name in ("began", "ended", "alone"))
-    seconds = max(ended) - min(began) if began and ended else 0.0
-    outcome = IndexOutcome(plans, exact, alone)
-    return IndexResult(outcome, totals, tuple(read_rows(_path(scratch, "failed"))), seconds)
+    (exact,) = rows["exact"]
+    seconds = max(rows["ended"]) - min(rows["began"]) if rows["began"] and rows["ended"] else 0.0
+    outcome = IndexOutcome(rows["plans"], exact, rows["alone"])
+    manifest = given.with_digest(sum_digests(rows["digests"]))
+    return IndexResult(outcome, manifest, totals, tuple(rows["failed"]), seconds)
+
+
+def _refuse_repeats(repeats: list[tuple[str, int]]) -> None:
+    if repeats:
+        shown = ", ".join(f"{item_id!r} ({count} times)" for item_id, count in repeats[:10])
+        more = f" and {len(repeats) - 10} more" if len(repeats) > 10 else ""
+        raise CatalogError(f"{len(repeats)} item_id(s) stand more than once: {shown}{more}; ids must be unique")

@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim_transforms.errors import CatalogError, LedgerError, TooManyRejects
+from sim_transforms.errors import CatalogError, LedgerError
+from sim_transforms.failures import judge_rejects, write_rejects
 from sim_transforms.media.catalog import STAGE as CATALOG
 from sim_transforms.media.catalog import CatalogPlan
 from sim_transforms.media.image import decoder_version
 from sim_transforms.records.codec import canonical_json, to_plain
-from sim_transforms.records.items import OFFSETS_SCHEMA, REJECTS_SCHEMA, FailedItem
+from sim_transforms.records.items import OFFSETS_SCHEMA, FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import ExamplesManifest, MediaShape
 from sim_transforms.settings.stages import PreprocessSettings, Settings
@@ -58,14 +59,14 @@ def close_examples(
         TooManyRejects: the share of rejects is above `max_reject_share`, or nothing is left.
     """
     failed = sorted([*unreadable, *(f for r in reports for f in r.failed)])
-    _write_rejects(rejects_copy, failed)
+    write_rejects(rejects_copy, failed)
     _refuse_duplicates(reports, unreadable)
     entries = [LedgerEntry(CATALOG, "rows", len(unreadable), 0, len(unreadable)), *(r.entry for r in reports)]
     totals = balance("preprocess", entries, expected_in=plan.rows)
     if totals.rejected != len(failed):
         raise LedgerError(f"preprocess: {totals.rejected} items were rejected, but {len(failed)} have a reason")
-    _judge_rejects(totals, failed, settings, rejects_copy)
-    _write_rejects(folder / "rejects.parquet", failed)
+    judge_rejects(totals, failed, settings.max_reject_share, rejects_copy)
+    write_rejects(folder / "rejects.parquet", failed)
     places = [asdict(p) for r in reports for p in r.places]
     pq.write_table(pa.Table.from_pylist(places, OFFSETS_SCHEMA), folder / "offsets.parquet")
     write_file(folder / "ledger.json", canonical_json(entries).encode())
@@ -114,25 +115,6 @@ def _refuse_duplicates(reports: Sequence[ShardReport], unreadable: Sequence[Fail
 def _rows_of(item_id: str, rows: tuple[int, ...]) -> str:
     where = f"in rows {', '.join(map(str, rows))}" if rows else "in a row that is used and one that is rejected"
     return f"{item_id!r} {where}"
-
-
-def _judge_rejects(
-    totals: LedgerTotals, failed: Sequence[FailedItem], settings: PreprocessSettings, rejects: Path
-) -> None:
-    share = totals.rejected / totals.items_in
-    if share <= settings.max_reject_share and totals.items_out:
-        return
-    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(f.reason for f in failed).most_common())
-    raise TooManyRejects(
-        f"{totals.rejected} of {totals.items_in} items ({share:.1%}) were rejected ({reasons}); at most "
-        f"{settings.max_reject_share:.1%} are allowed by preprocess.max_reject_share; {rejects} names each with its "
-        "reason: mend the files, or raise the limit"
-    )
-
-
-def _write_rejects(path: Path, failed: Sequence[FailedItem]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([asdict(f) for f in failed], REJECTS_SCHEMA), path)
 
 
 def _statistics(reports: Sequence[ShardReport], failed: Sequence[FailedItem], totals: LedgerTotals) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from sim_transforms.hnsw.partition import Partition, fit_partition, sample_size, shard_cap
+from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.records.batches import vectors_of
 from sim_transforms.settings.stages import IndexSettings
 
@@ -66,4 +67,5 @@ def fit(sample: Iterable[pa.RecordBatch], items: int, cap: int, settings: IndexS
     if not batches:
         return fit_partition(np.zeros((0, 0), np.float32), items, cap, settings.seed)
     table = pa.Table.from_batches(batches).sort_by("item_id")
-    return fit_partition(vectors_of(table.column("embedding")), items, cap, settings.seed)
+    places = space_of(settings.space).places(vectors_of(table.column("embedding")))
+    return fit_partition(places, items, cap, settings.seed)

@@ -16,6 +16,7 @@ from sim_transforms.assign_shards import centroids_of, shard_arrays
 from sim_transforms.build_shards import read_graph
 from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
 from sim_transforms.hnsw.partition import neighbor_numbers
+from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.records.batches import Array, QueryBlock, ShardPlan
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
@@ -41,7 +42,7 @@ class LinkShards(beam.PTransform):
     def expand(self, built: beam.PCollection[ShardPlan]) -> Any:
         """Sends the queries out, then searches them where they arrive."""
         numbered = built | "Number" >> beam.Map(by_number)
-        queries = built | "SendQueries" >> beam.FlatMap(send_queries, self.plans, self.settings.neighbor_shards)
+        queries = built | "SendQueries" >> beam.FlatMap(send_queries, self.plans, self.settings)
         linker = beam.ParDo(_Link(self.settings), self.plans).with_outputs(FORWARD, main="linked")
         joined = {"plan": numbered, "queries": queries} | "Meet" >> beam.CoGroupByKey()
         return joined | "Link" >> linker
@@ -52,11 +53,12 @@ def by_number(plan: ShardPlan) -> tuple[int, ShardPlan]:
     return plan.number, plan
 
 
-def send_queries(plan: ShardPlan, plans: list[ShardPlan], neighbor_shards: int) -> Iterator[tuple[int, QueryBlock]]:
+def send_queries(plan: ShardPlan, plans: list[ShardPlan], settings: IndexSettings) -> Iterator[tuple[int, QueryBlock]]:
     """One block of queries for each shard that is among the next nearest of some item of this shard."""
     vectors, cells, _ = shard_arrays(plan.file.path)
     vectors = vectors[: cells.distinct]
-    targets = neighbor_numbers(vectors, plan.number, centroids_of(plans), neighbor_shards)
+    places = space_of(settings.space).places(vectors)
+    targets = neighbor_numbers(places, plan.number, centroids_of(plans), settings.neighbor_shards)
     for target in np.unique(targets[targets >= 0]):
         rows = np.flatnonzero((targets == target).any(axis=1))
         yield int(target), QueryBlock((rows + plan.first_row).astype(np.int32), vectors[rows])

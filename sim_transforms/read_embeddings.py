@@ -1,86 +1,119 @@
-"""`embeddings/` -> RecordBatches of items with prepared vectors; what cannot be indexed is rejected with a reason."""
+"""Vectors -> RecordBatches of items with prepared vectors; what cannot be indexed is rejected with a reason."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sim_transforms.hnsw.spaces import space_of
-from sim_transforms.records.batches import column_of, vectors_of
+from sim_transforms.records.batches import Array, column_of
 from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry
+from sim_transforms.records.vectors import VectorBatch, VectorPiece
+from sim_transforms.storage.vector_files import read_piece
 
-BATCH_ROWS = 4096
 FAILED = "failed"
 LEDGER = "ledger"
+DIGESTS = "digests"
+STAGE = "index"
 
 _MESSAGES = {
     "not_finite": "the vector holds NaN or infinite values",
     "zero_vector": "the vector has length 0, which has no direction in the space cosine",
+    "too_long": "the vector is longer than 2^62; distances from it would be infinite or NaN",
+    "missing_vector": "there is no vector",
+    "wrong_length": "the vector has another length than the others",
+    "missing_id": "there is no item_id",
 }
 
 
 @dataclass
 class ReadEmbeddings(beam.PTransform):
-    """Paths of Parquet files -> main output: RecordBatches; `failed`: FailedItem; `ledger`: LedgerEntry a file.
+    """VectorPieces -> RecordBatches; beside them `failed` FailedItem, `ledger` LedgerEntry and `digests` text a piece.
 
     Attributes:
         space: name of the index's space.
+        dimension: of the vectors.
+        digest: whether content digests are wanted, which `sum_digests` joins.
     """
 
     space: str
+    dimension: int
+    digest: bool
 
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, paths: beam.PCollection[str]) -> Any:
-        """Spreads the files over the workers and reads each."""
-        reader = beam.ParDo(_Read(self.space)).with_outputs(FAILED, LEDGER, main="batches")
-        return paths | "Spread" >> beam.Reshuffle() | "Read" >> reader
+    def expand(self, pieces: beam.PCollection[VectorPiece]) -> Any:
+        """Spreads the pieces over the workers and reads each."""
+        reader = beam.ParDo(_Read(self.space, self.dimension, self.digest))
+        return (
+            pieces
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> reader.with_outputs(FAILED, LEDGER, DIGESTS, main="batches")
+        )
 
 
 _Output: TypeAlias = (
     pa.RecordBatch
     | beam.pvalue.TaggedOutput[Literal["failed"], FailedItem]
     | beam.pvalue.TaggedOutput[Literal["ledger"], LedgerEntry]
+    | beam.pvalue.TaggedOutput[Literal["digests"], str]
 )
 
 
 class _Read(beam.DoFn):
-    def __init__(self, space: str) -> None:
-        self._space = space
+    def __init__(self, space: str, dimension: int, digest: bool) -> None:
+        self._space, self._dimension, self._digest = space, dimension, digest
 
-    def process(self, path: str) -> Iterator[_Output]:
-        """Reads one file in batches."""
-        rows = rejected = 0
-        for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
-            kept, failed = prepare_batch(batch, self._space)
-            rows, rejected = rows + batch.num_rows, rejected + len(failed)
+    def process(self, piece: VectorPiece) -> Iterator[_Output]:
+        """Reads one piece in batches."""
+        rows = rejected = content = 0
+        for batch in read_piece(piece, self._dimension):
+            kept, failed = prepare_batch(batch, piece, self._space)
+            rows, rejected = rows + len(batch.vectors), rejected + len(failed)
             yield from (beam.pvalue.TaggedOutput(FAILED, item) for item in failed)
+            if self._digest:
+                content += _content(kept)
             if kept.num_rows:
                 yield kept
-        entry = LedgerEntry("index", path.rsplit("/", 1)[-1], rows, rows - rejected, rejected)
-        yield beam.pvalue.TaggedOutput(LEDGER, entry)
+        yield beam.pvalue.TaggedOutput(LEDGER, LedgerEntry(STAGE, piece.name, rows, rows - rejected, rejected))
+        yield beam.pvalue.TaggedOutput(DIGESTS, f"{content:x}")
 
 
-def prepare_batch(batch: pa.RecordBatch, space: str) -> tuple[pa.RecordBatch, list[FailedItem]]:
-    """Prepares the vectors for the space and takes out the rows that have none.
-
-    The column `split` is left behind: it belongs to evaluation, not to the index.
-    """
-    vectors = vectors_of(batch.column("embedding"))
-    reasons = space_of(space).reject_reasons(vectors)
+def prepare_batch(batch: VectorBatch, piece: VectorPiece, space: str) -> tuple[pa.RecordBatch, list[FailedItem]]:
+    """Prepares the vectors for the space and takes out the rows that cannot be indexed."""
+    reasons = list(batch.reasons)
+    for row, reason in enumerate(space_of(space).reject_reasons(batch.vectors)):
+        reasons[row] = reasons[row] or reason
+    ids = batch.columns.column("item_id")
+    for row in np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False)).tolist():
+        reasons[row] = "missing_id"
     keep = [row for row, reason in enumerate(reasons) if reason is None]
-    names = [n for n in batch.schema.names if n not in ("split", "embedding")]
-    rows = batch.select(names).take(pa.array(keep, pa.int32()))
-    prepared = column_of(space_of(space).prepare(vectors[keep]))
-    ids = batch.column("item_id").to_pylist()
+    rows = batch.columns if len(keep) == len(reasons) else batch.columns.take(pa.array(keep, pa.int32()))
     failed = [
-        FailedItem(ids[row], "", "index", reason, _MESSAGES.get(reason, reason))
+        FailedItem(ids[row].as_py() or "", f"{piece.path}#{batch.row + row}", STAGE, reason, _MESSAGES[reason])
         for row, reason in enumerate(reasons)
         if reason is not None
     ]
-    return rows.append_column("embedding", prepared), failed
+    return rows.append_column("embedding", column_of(space_of(space).prepare(batch.vectors[keep]))), failed
+
+
+def _content(batch: pa.RecordBatch) -> int:
+    """Sum of the rows' digests: the same in whatever order and batches the rows come."""
+    vectors: Array = batch.column("embedding").flatten().to_numpy().reshape(batch.num_rows, -1)
+    others = [batch.column(name).to_pylist() for name in batch.schema.names if name != "embedding"]
+    rows = zip(vectors, zip(*others, strict=True), strict=True)
+    return sum(
+        int.from_bytes(hashlib.sha256(vector.tobytes() + repr(names).encode()).digest(), "big")
+        for vector, names in rows
+    )
+
+
+def sum_digests(digests: list[str]) -> str:
+    """Hex SHA-256 sized digest of all rows, from those of the pieces."""
+    return f"{sum(int(digest, 16) for digest in digests) % 2**256:064x}"

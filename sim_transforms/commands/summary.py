@@ -13,7 +13,7 @@ class RunSummary:
     """Results of the stages of one run; null where the command has no such stage."""
 
     preprocessed: StageResult | None
-    embedded: StageResult
+    embedded: StageResult | None
     indexed: StageResult
     evaluation: dict[str, Any] | None
     report: Path | None
@@ -29,10 +29,14 @@ def summary_json(summary: RunSummary) -> dict[str, Any]:
         "accepted": indexed["items"],
         "rejected": ledger["rejected"] + (indexed["rejected"] if summary.preprocessed else 0),
         "skipped": ledger["skipped"],
-        "inferences": 0 if summary.embedded.skipped else summary.embedded.results["inferences"],
+        "inferences": _inferences(summary.embedded),
         "recall_at_10": indexed["recall_at_10"],
         "ef_search": indexed["ef_search"],
     }
+
+
+def _inferences(embedded: StageResult | None) -> int:
+    return 0 if embedded is None or embedded.skipped else int(embedded.results["inferences"])
 
 
 def _ledger_of_index(indexed: dict[str, Any]) -> dict[str, int]:

@@ -73,7 +73,8 @@ def build_shard(vectors: Array, cells: Cells, levels: Array, settings: IndexSett
         levels: [n] int8, 0 for twins.
         settings: of the index; `builder` says how.
     """
-    links = _BUILDERS[settings.builder](vectors[: cells.distinct], cells, settings)
+    distinct = slice(cells.distinct)
+    links = _BUILDERS[builder_of(settings)](vectors[distinct], cells, levels[distinct], settings)
     return ShardGraph(vectors, cells, levels, with_twins(links, cells.twins))
 
 
@@ -111,12 +112,28 @@ def with_twins(links: Array, twins: Array) -> Array:
     return out
 
 
-def build_by_products(vectors: Array, cells: Cells, settings: IndexSettings) -> Array:
-    """[n, 2 m] int32 links from exact candidates: m of an item's own by the diversity rule, then incoming ones."""
+def builder_of(settings: IndexSettings) -> str:
+    """The builder that `auto` stands for: measured in the README of this room."""
+    if settings.builder != "auto":
+        return settings.builder
+    return "insertion" if space_of(settings.space).is_inner_product else "products"
+
+
+def build_by_products(vectors: Array, cells: Cells, levels: Array, settings: IndexSettings) -> Array:
+    """[n, 2 m] int32 links from exact candidates: m of an item's own by the diversity rule, then incoming ones.
+
+    Nearest neighbours alone leave tight groups without a way from one to another. Items of level >= 1 get, as further
+    candidates, their links in a small graph of such items, as the first items of an insertion have them.
+    """
     space, effort = space_of(settings.space), effort_of(settings)
     rows = np.arange(len(vectors), dtype=np.int32)
     found = CellSearch(vectors, cells, space).search(vectors, effort.candidates, effort.probes, rows)
     own, gaps = cut_candidates(vectors, found, vectors, settings.m, space.is_inner_product)
+    above = np.flatnonzero(levels >= 1)
+    if len(above) > 1:
+        far = insert_all(vectors[above], settings, settings.m)
+        both = np.concatenate([found[above], np.where(far >= 0, above[far], -1).astype(np.int32)], axis=1)
+        own[above], gaps[above] = cut_candidates(vectors[above], both, vectors, settings.m, space.is_inner_product)
     links = np.full((len(vectors), 2 * settings.m), -1, np.int32)
     links[:, : settings.m] = own
     senders, places = np.nonzero(own >= 0)
@@ -145,7 +162,7 @@ def add_links(
     return kept
 
 
-def build_by_insertion(vectors: Array, cells: Cells, settings: IndexSettings) -> Array:
+def build_by_insertion(vectors: Array, cells: Cells, levels: Array, settings: IndexSettings) -> Array:
     """[n, 2 m] int32 links as NMSLIB makes them."""
     return insert_all(vectors, settings, 2 * settings.m)
 
@@ -166,7 +183,7 @@ def insert_all(vectors: Array, settings: IndexSettings, max_m0: int) -> Array:
     return np.ascontiguousarray(np.take_along_axis(links, np.argsort(gaps, axis=1, kind="stable"), axis=1))
 
 
-_BUILDERS: dict[str, Callable[[Array, Cells, IndexSettings], Array]] = {
+_BUILDERS: dict[str, Callable[[Array, Cells, Array, IndexSettings], Array]] = {
     "products": build_by_products,
     "insertion": build_by_insertion,
 }

@@ -15,6 +15,9 @@ from sim_transforms.hnsw.kernels import distance
 
 Array = np.ndarray[Any, Any]
 
+# Rows that are looked at for a free place before one is made.
+FREE_STEPS = 1000
+
 
 def anchors_of(number: int, roots: Array) -> Array:
     """[at most 3] int32: roots of the shards above and below shard `number` in the binary tree of all shards.
@@ -126,20 +129,28 @@ def _place(shard: _Shard, giver: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _giver_near(shard: _Shard, row: int, seen: Array, queue: Array) -> int:
-    """Nearest reached row, by steps along links from `row`, that has a place; -1 where no step leads to one."""
-    queue[0], seen[row], waiting, done = row, row, 1, 0
+    """A reached row near to `row`, by steps along links, with a free place, or else with one that can be spared.
+
+    -1 where no step leads to such a row.
+    """
+    queue[0], seen[row], waiting, done, spare = row, row, 1, 0, -1
     while done < waiting:
         at = queue[done]
         done += 1
-        if shard.parent[at] >= 0 and _place(shard, at) >= 0:
-            return at
+        if shard.parent[at] >= 0:
+            if shard.links[at, -1] < 0:
+                return at
+            if spare < 0 and _place(shard, at) >= 0:
+                spare = at
+            if spare >= 0 and done > FREE_STEPS:
+                return spare
         for link in shard.links[at]:
             other = link - shard.first
             if link >= 0 and 0 <= other < len(shard.parent) and seen[other] != row:
                 seen[other] = row
                 queue[waiting] = other
                 waiting += 1
-    return -1
+    return spare
 
 
 @numba.njit(cache=True, nogil=True)

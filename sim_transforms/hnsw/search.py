@@ -8,7 +8,7 @@ import numpy as np
 from sim_transforms.errors import DamagedArtefact, UsageError
 from sim_transforms.hnsw.file_format import read_header
 from sim_transforms.hnsw.native import nmslib
-from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.hnsw.spaces import space_of, too_long
 
 Array = np.ndarray[Any, Any]
 
@@ -48,11 +48,14 @@ class NativeSearcher:
             where there are fewer than k items.
 
         Raises:
-            UsageError: queries of another dimension, or k or ef_search below 1.
+            UsageError: queries of another dimension, not finite or too long, or k or ef_search below 1.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self._dimension:
             raise UsageError(f"queries of shape {vectors.shape} were given; [q, {self._dimension}] is expected")
-        rows, native = self.search_native(self._space.prepare(vectors), k, ef_search)
+        prepared = self._space.prepare(vectors)
+        if too_long(prepared).any():
+            raise UsageError("a query is not finite, or longer than 2^62; distances from it would be infinite or NaN")
+        rows, native = self.search_native(prepared, k, ef_search)
         found = self._space.to_distances(np.where(rows >= 0, native, 0))
         return rows, np.where(rows >= 0, found, np.float32(np.inf))
 

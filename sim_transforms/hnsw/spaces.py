@@ -12,6 +12,10 @@ from sim_transforms.errors import UsageError
 
 Array = np.ndarray[Any, Any]
 
+# Largest squared length of a vector whose distances to others of that kind stay finite in float32: a length of 2^62.
+# Infinite ones, and NaN, which their differences give, have no order, and NMSLIB sorts them all the same.
+MOST_SQUARES = 2.0**124
+
 
 @dataclass(frozen=True)
 class Space:
@@ -41,13 +45,22 @@ class Space:
         norms = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
         return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1.0), dtype=np.float32)
 
+    def places(self, vectors: Array) -> Array:
+        """[n, d] prepared vectors -> where the partition sees them: directions alone in `inner_product`.
+
+        The largest products with a query are with long vectors of its direction, however long: shards are sectors.
+        """
+        return SPACES["cosine"].prepare(vectors) if self.is_inner_product else vectors
+
     def reject_reasons(self, vectors: Array) -> list[str | None]:
-        """For each of n vectors null, `not_finite`, or in `cosine` `zero_vector`."""
+        """For each of n vectors null, `not_finite`, in `cosine` `zero_vector`, in the others `too_long`."""
         finite = np.isfinite(vectors).all(axis=1)
         zero = ~np.asarray(vectors).any(axis=1)
         reasons: list[str | None] = [None] * len(vectors)
         for row in np.flatnonzero(zero) if self.name == "cosine" else ():
             reasons[row] = "zero_vector"
+        for row in np.flatnonzero(too_long(vectors)) if self.name != "cosine" else ():
+            reasons[row] = "too_long"
         for row in np.flatnonzero(~finite):
             reasons[row] = "not_finite"
         return reasons
@@ -71,6 +84,13 @@ class Space:
         product = queries @ base.T
         squares = (queries * queries).sum(axis=1)[:, None] + (base * base).sum(axis=1)[None, :]
         return np.maximum(squares - np.float32(2) * product, np.float32(0))
+
+
+def too_long(vectors: Array) -> Array:
+    """[n] bool: which of [n, d] vectors are not finite, or longer than distances in float32 allow."""
+    with np.errstate(over="ignore"):
+        squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return np.asarray(~(squares <= MOST_SQUARES))
 
 
 SPACES = {

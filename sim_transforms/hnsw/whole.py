@@ -43,7 +43,7 @@ def build_whole(vectors: Array, settings: IndexSettings, path: Path, item_ids: l
     ids = item_ids if item_ids is not None else [str(position) for position in range(len(vectors))]
     levels = draw_levels(ids, settings.m, settings.seed)
     shards, graphs = [], []
-    for rows in shard_rows(vectors, ids, settings):
+    for rows in shard_rows(space_of(settings.space).places(vectors), ids, settings):
         order, cells = arrange(vectors[rows], space_of(settings.space))
         shards.append(rows[order])
         own = of_distinct(levels[rows[order]], cells.distinct)
@@ -74,30 +74,41 @@ def shard_rows(vectors: Array, item_ids: list[str], settings: IndexSettings) -> 
 
 
 def merge_graphs(graphs: list[ShardGraph], firsts: Array, settings: IndexSettings) -> list[Array]:
-    """Links and merges shards; [n_i, 2 m] int32 global rows of each."""
-    centroids = np.stack([centroid_of(graph.vectors) for graph in graphs]) if graphs else np.zeros((0, 1), np.float32)
-    targets = [
-        neighbor_numbers(graph.vectors[: graph.cells.distinct], number, centroids, settings.neighbor_shards)
-        for number, graph in enumerate(graphs)
-    ]
+    """Links and merges shards; [n_i, 2 m] int32 global rows of each.
+
+    Args:
+        graphs: in shard order.
+        firsts: [shards] int64, global row of the first item of each.
+        settings: of the index.
+    """
+    if not graphs:
+        return []
+    asking = _asking(graphs, settings)
     linked: list[LinkedShard] = []
     forward: list[Forward] = []
     for number, graph in enumerate(graphs):
-        asking = [np.flatnonzero((target == number).any(axis=1)) for target in targets]
-        rows = np.concatenate([mine + first for mine, first in zip(asking, firsts, strict=True)])
-        queries = np.concatenate([other.vectors[mine] for other, mine in zip(graphs, asking, strict=True)])
+        chosen = [np.flatnonzero((targets == number).any(axis=1)) for targets in asking]
+        rows = np.concatenate([mine + first for mine, first in zip(chosen, firsts, strict=True)])
+        queries = np.concatenate([other.vectors[mine] for other, mine in zip(graphs, chosen, strict=True)])
         own, found = link_shard(graph, int(firsts[number]), rows, queries, settings)
         linked.append(own)
         forward.append(found)
-    joined = Forward(*(np.concatenate([getattr(f, name) for f in forward]) for name in _FORWARD)) if forward else None
+    joined = Forward(*(np.concatenate([getattr(found, name) for found in forward]) for name in _FORWARD))
     roots = np.array([first + highest(graph.levels) for graph, first in zip(graphs, firsts, strict=True)])
     merged = []
-    for number, graph in enumerate(graphs):
-        assert joined is not None
-        mine = (joined.rows >= firsts[number]) & (joined.rows < firsts[number] + len(graph.vectors))
-        own_forward = Forward(joined.rows[mine], joined.candidates[mine], joined.distances[mine])
-        merged.append(merge_shard(linked[number], own_forward, graph, anchors_of(number, roots), settings.space))
+    for number, (graph, own) in enumerate(zip(graphs, linked, strict=True)):
+        mine = (joined.rows >= own.first_row) & (joined.rows < own.first_row + len(graph.vectors))
+        home = Forward(joined.rows[mine], joined.candidates[mine], joined.distances[mine])
+        merged.append(merge_shard(own, home, graph, anchors_of(number, roots), settings.space))
     return merged
 
 
 _FORWARD = ("rows", "candidates", "distances")
+
+
+def _asking(graphs: list[ShardGraph], settings: IndexSettings) -> list[Array]:
+    """For each shard [u, neighbor_shards] int32: the shards that its different vectors are searched in."""
+    space = space_of(settings.space)
+    centroids = np.stack([centroid_of(space.places(graph.vectors)) for graph in graphs])
+    distinct = [space.places(graph.vectors[: graph.cells.distinct]) for graph in graphs]
+    return [neighbor_numbers(v, number, centroids, settings.neighbor_shards) for number, v in enumerate(distinct)]

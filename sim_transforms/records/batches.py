@@ -50,9 +50,10 @@ class ShardFile:
     """A shard's items, vectors and levels, written once as an Arrow file.
 
     Attributes:
-        path: Arrow IPC file of item_id, the metadata columns and `embedding`, `level`, near items beside each other.
+        path: Arrow IPC file of item_id, the metadata columns and `embedding`, `_level`, near items beside each other.
         root: row within it of its highest level, where walks through the shard start.
-        centroid: mean of its vectors, as little-endian float32 bytes (bytes, so that the element can be compared).
+        centroid: mean of its vectors (of their directions in `inner_product`), little-endian float32 as bytes, so that
+            the element can be compared.
     """
 
     key: ShardKey

@@ -227,7 +227,6 @@ class VersionManifest(Manifest):
     recall_target: float
     ef_search: int
     recall: tuple[RecallInterval, ...]
-    shard_recall: tuple[ShardRecall, ...]
     canaries: tuple[Canary, ...]
     churn: float
     row_ranges: tuple[RowRange, ...]
@@ -236,4 +235,5 @@ class VersionManifest(Manifest):
     cpu: str
     index: IndexFile
     files: tuple[FileEntry, ...]
+    shard_recall: tuple[ShardRecall, ...] = ()
     kind: str = field(default="version")

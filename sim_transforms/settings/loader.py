@@ -1,5 +1,6 @@
 """Reads a configuration file strictly, with overrides from the command line."""
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,37 +9,30 @@ import yaml
 
 from sim_transforms.errors import ConfigError
 from sim_transforms.records.codec import from_plain
-from sim_transforms.settings.stages import IndexSettings, Settings
+from sim_transforms.settings.stages import Settings
+
+# Where vectors are indexed without a configuration.
+WITHOUT_FILE = {"name": "embeddings", "catalog": {"source": "--embeddings"}}
 
 
-def load_settings(path: str, overrides: Iterable[str] = (), workdir: str | None = None) -> Settings:
-    """Reads `path`, applies `KEY=VALUE` overrides and `--workdir`.
+def load_settings(
+    path: str | None, overrides: Iterable[str] = (), workdir: str | None = None, store: str | None = None
+) -> Settings:
+    """Reads `path`, applies `KEY=VALUE` overrides, `--workdir` and `--store`; null stands for the defaults.
 
     Moving the working directory moves a store that was not set by name with it.
 
     Raises:
         ConfigError: file missing or no YAML; unknown, missing or wrongly typed key; override without `=`.
     """
-    tree = _read_yaml(Path(path))
+    tree = _read_yaml(Path(path)) if path is not None else copy.deepcopy(WITHOUT_FILE)
     for override in overrides:
         _apply(tree, override)
     if workdir is not None:
         tree["workdir"] = workdir
-    return from_plain(Settings, tree, source=path)
-
-
-def load_index_settings(path: str | None, overrides: Iterable[str] = ()) -> IndexSettings:
-    """The section `index` of `path`, or its defaults where there is no file, with overrides.
-
-    Raises:
-        ConfigError: as `load_settings` does.
-    """
-    if path is not None:
-        return load_settings(path, overrides).index
-    tree: dict[str, Any] = {"name": "none", "catalog": {"source": ""}}
-    for override in overrides:
-        _apply(tree, override)
-    return from_plain(Settings, tree, source="--set").index
+    if store is not None:
+        tree["store"] = store
+    return from_plain(Settings, tree, source=path if path is not None else "--set")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -126,7 +126,8 @@ class IndexSettings:
         space: cosine (unit vectors), l2 or inner_product.
         shard_items: cap on the items of a shard; bounds the memory of a worker.
         shards: number of shards instead (the cap is then 1.25 n / shards).
-        builder: of a shard: `products` (exact candidates by matrix products) or `insertion` (NMSLIB's own).
+        builder: of a shard: `products` (exact candidates by matrix products), `insertion` (NMSLIB's own), or `auto`:
+            insertion for inner_product, products else.
         neighbor_shards: further shards in which each item is searched for links.
         m, ef_construction: of HNSW (Malkov & Yashunin 2018); layer 0 holds up to 2 m links.
         recall_target: ef_search is chosen for it, and a version that misses it is refused.
@@ -138,7 +139,7 @@ class IndexSettings:
     layout: Literal["merged"] = "merged"
     shard_items: int = 25_000
     shards: int | None = None
-    builder: Literal["products", "insertion"] = "products"
+    builder: Literal["auto", "products", "insertion"] = "auto"
     neighbor_shards: int = 2
     m: int = 16
     ef_construction: int = 100

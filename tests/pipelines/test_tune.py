@@ -102,7 +102,7 @@ def test_tune_below_the_target_prints_the_table_and_ends_with_1(
         (["--m", "1"], "m: from 2 to 100 is expected"),
         (["--sample", "3"], "--sample: found 3; at least 10"),
         (["--set", "index.mm=3"], "did you mean 'm'?"),
-        (["--ids", "nowhere.txt"], "there is no file nowhere.txt"),
+        (["--ids", "nowhere.txt"], "--ids nowhere.txt: there is no such file"),
         (["--efconstruction", "50"], "did you mean --ef-construction?"),
     ],
 )

@@ -122,5 +122,8 @@ def test_arrange_orders_every_row_once_and_cells_cover_them(vectors: Any, space:
     order, cells = arrange(vectors, space_of(space))
     assert sorted(order.tolist()) == list(range(len(vectors)))
     assert cells.starts[0] == 0
-    assert cells.starts[-1] == len(vectors)
+    assert cells.distinct + len(cells.twins) == len(vectors)
     assert (np.diff(cells.starts) >= 0).all()
+    ordered = vectors[order]
+    assert len(np.unique(ordered[: cells.distinct], axis=0)) == cells.distinct
+    np.testing.assert_array_equal(ordered[cells.distinct :], ordered[cells.twins])

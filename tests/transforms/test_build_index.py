@@ -15,8 +15,8 @@ from sim_transforms.build_index import IndexResult
 from sim_transforms.errors import LedgerError, RecallError
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.whole import build_whole
+from sim_transforms.index_input import open_embeddings
 from sim_transforms.publish_version import assemble_version, make_manifest
-from sim_transforms.read_embeddings import prepare_batch
 from sim_transforms.records.batches import ShardFile, ShardKey, column_of
 from sim_transforms.records.ledger import LedgerTotals
 from sim_transforms.records.manifests import EmbeddingsManifest, MediaShape
@@ -58,7 +58,7 @@ def _build(folder: Path, vectors: np.ndarray, settings: IndexSettings) -> tuple[
     parts.mkdir()
     version.mkdir()
     options = PipelineOptions(["--runner=FnApiRunner", "--direct_running_mode=in_memory"])
-    built = build_index(folder / "embeddings", parts, settings, options)
+    built = build_index(open_embeddings(folder / "embeddings", None, settings.space), parts, settings, options)
     return built, manifest, version
 
 
@@ -119,9 +119,10 @@ def test_build_index_with_an_item_lost_fails_the_ledger(tmp_path: Path) -> None:
     path = tmp_path / "embeddings" / manifest.files[0].name
     pq.write_table(pq.read_table(path).slice(1), path)
     (tmp_path / "parts").mkdir()
+    given = open_embeddings(tmp_path / "embeddings", None, "cosine")
     options = PipelineOptions(["--runner=FnApiRunner", "--direct_running_mode=in_memory"])
     with pytest.raises(LedgerError, match="40 items went in, but 39"):
-        build_index(tmp_path / "embeddings", tmp_path / "parts", IndexSettings(shard_items=16), options)
+        build_index(given, tmp_path / "parts", IndexSettings(shard_items=16), options)
 
 
 def test_plan_shards_numbers_rows_by_prefix_sums() -> None:
@@ -129,11 +130,10 @@ def test_plan_shards_numbers_rows_by_prefix_sums() -> None:
     assert [(p.file.key, p.first_row) for p in plan_shards(files)] == [((0, 0), 0), ((0, 1), 2), ((1, 0), 5)]
 
 
-def test_prepare_batch_leaves_the_split_behind() -> None:
-    table = pa.table({"item_id": ["a"], "split": ["test"], "embedding": column_of(np.ones((1, 4), np.float32))})
-    kept, failed = prepare_batch(table.to_batches()[0], "cosine")
-    assert kept.schema.names == ["item_id", "embedding"]
-    assert failed == []
+def test_read_embeddings_leaves_the_split_behind(tmp_path: Path) -> None:
+    built, _, version = _build(tmp_path, _vectors(20), IndexSettings(shard_items=16))
+    assemble_version(version, str(tmp_path / "parts"), built.outcome.plans)
+    assert pq.read_schema(version / "items.parquet").names == ["row", "item_id", "digest", "label"]
 
 
 def test_write_examples_refuses_elements_of_the_wrong_type(tmp_path: Path) -> None:

@@ -62,21 +62,27 @@ def test_open_source_digest_changes_with_the_file(tmp_path: Path) -> None:
 def test_open_source_refuses_what_holds_no_vectors(tmp_path: Path) -> None:
     npy, ids = _npy(tmp_path)
     pq.write_table(pa.table({"item_id": ["a"]}), tmp_path / "bare.parquet")
-    pq.write_table(pa.table({"item_id": ["a", "b"], "embedding": [[1.0], [1.0, 2.0]]}), tmp_path / "ragged.parquet")
     np.save(tmp_path / "flat.npy", VECTORS[0])
     (tmp_path / "short.txt").write_text("a\n")
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.parquet").write_text("no Parquet")
     for path, given, said in (
-        (tmp_path / "bare.parquet", None, "lacks the column embedding; found item_id"),
-        (tmp_path / "ragged.parquet", None, "all of one length"),
+        (tmp_path / "bare.parquet", None, "item_id and embedding are expected"),
         (tmp_path / "flat.npy", None, r"float32 of shape \(4,\)"),
-        (npy, tmp_path / "short.txt", "holds 1 ids for 50 vectors"),
-        (npy, tmp_path / "nowhere.txt", "there is no file"),
-        (tmp_path / "empty", None, "holds no Parquet file"),
-        (tmp_path / "nowhere", None, "there is no"),
-        (tmp_path / "text.parquet", None, "is no Parquet file"),
-        (_parquet(tmp_path / "a.parquet", slice(0, 9)), ids, "--ids goes with a .npy file"),
+        (npy, tmp_path / "short.txt", "found 1 lines"),
+        (npy, tmp_path / "nowhere.txt", "there is no such file"),
+        (tmp_path / "empty", None, "a folder of .parquet files is expected"),
+        (tmp_path / "nowhere", None, "there is no such file or folder"),
+        (tmp_path / "text.parquet", None, "no readable Parquet file"),
+        (_parquet(tmp_path / "a.parquet", slice(0, 9)), ids, "only an .npy file takes its ids"),
     ):
         with pytest.raises(UsageError, match=said):
             open_source(path, given)
+
+
+def test_draw_leaves_out_rows_without_an_id_or_a_vector(tmp_path: Path) -> None:
+    vectors = pa.array([[1.0, 2.0], [1.0], None, [3.0, 4.0], [5.0, 6.0]])
+    table = pa.table({"item_id": ["a", "short", "none", None, "b"], "embedding": vectors})
+    pq.write_table(table, tmp_path / "ragged.parquet")
+    drawn = open_source(tmp_path / "ragged.parquet").draw(9, seed=0)
+    assert dict(zip(drawn.item_ids, drawn.vectors.tolist(), strict=True)) == {"a": [1.0, 2.0], "b": [5.0, 6.0]}

@@ -73,7 +73,7 @@ def test_build_by_products_own_links_are_the_exact_nearest_by_the_rule(space: st
     gaps = wide_distances(space, vectors, vectors)
     np.fill_diagonal(gaps, np.inf)
     np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(np.argsort(gaps, axis=1)[:, :10], axis=1))
-    links = build_by_products(vectors, cells, settings)
+    links = build_by_products(vectors, cells, np.zeros(300, np.int8), settings)
     nearest = np.argmin(gaps, axis=1)
     # The nearest always survives the rule, unless incoming links push it out of a full list.
     assert np.mean([near in own for near, own in zip(nearest, links, strict=True)]) >= 0.99

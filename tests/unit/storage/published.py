@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.records.manifests import Calibration, Canary, RowRange, VersionManifest
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.checksums import file_entry, index_file
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import publish
-from tests.unit.hnsw.plain_index import plain_index
 
 
 def some_vectors(seed: int = 0, items: int = 60) -> np.ndarray:
@@ -21,7 +21,7 @@ def some_vectors(seed: int = 0, items: int = 60) -> np.ndarray:
 def version_folder(folder: Path, vectors: np.ndarray, parent: str | None = None) -> VersionManifest:
     """Writes the files of a version into `folder` and describes them; item of vector i is `item-<i>`."""
     folder.mkdir(parents=True, exist_ok=True)
-    order = plain_index(vectors, IndexSettings(shard_items=30), folder / "index.hnsw")
+    order = build_whole(vectors, IndexSettings(shard_items=30), folder / "index.hnsw")
     rows = {
         "row": pa.array(range(len(order)), pa.int32()),
         "item_id": [f"item-{i}" for i in order],

@@ -1,0 +1,30 @@
+"""examples/ + model/ -> embeddings/: the first half of `ruiji index`.
+
+ruiji index --config configs/digits.yaml
+"""
+
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from sim_transforms.embed_examples import EmbedExamples
+from sim_transforms.finish_embeddings import finish_embeddings
+from sim_transforms.hand_back import HandBack, read_rows
+from sim_transforms.options import threads_of_worker
+from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, ModelManifest
+
+
+def embed(examples: Path, model: Path, output: Path, scratch: Path, options: PipelineOptions) -> EmbeddingsManifest:
+    """Embeds every example into the empty folder `output`."""
+    described = ExamplesManifest.load(examples)
+    trained = ModelManifest.load(model)
+    transform = EmbedExamples(
+        str(examples), str(model), str(output), described, trained.embedding_size, threads_of_worker(options)
+    )
+    ledger = str(scratch / "embed.rows")
+    with beam.Pipeline(options=options) as pipeline:
+        shards = pipeline | "Shards" >> beam.Create(range(described.shards))
+        entries = shards | "EmbedExamples" >> transform
+        entries | "HandBackLedger" >> HandBack(ledger)
+    return finish_embeddings(output, read_rows(ledger), described, trained)
