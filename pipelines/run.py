@@ -88,7 +88,7 @@ def train(main: Main) -> None:
 
 
 def index(main: Main) -> None:
-    """`ruiji index [--examples PATH] [--model PATH]`, or `--embeddings PATH [--ids FILE]`; with `--estimate`, not built."""
+    """`ruiji index [--examples PATH] [--model PATH]`, or `--embeddings PATH [--ids FILE]`, `--estimate`."""
     given = main.arguments
     if given.ids and not given.embeddings:
         raise UsageError("--ids FILE goes with --embeddings FILE.npy")
