@@ -14,7 +14,7 @@ from sim_transforms.find_repeats import FindRepeats
 from sim_transforms.fit_partition import FitPartition
 from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.index_input import IndexInput
-from sim_transforms.link_shards import FORWARD, LinkShards
+from sim_transforms.link_shards import LinkShards
 from sim_transforms.measure_recall import MeasureRecall, MeasureShards
 from sim_transforms.merge_shards import MergeShards
 from sim_transforms.publish_version import IndexOutcome
@@ -59,9 +59,7 @@ class BuildIndex(beam.PTransform):
         planned, known = plans | "EachShard" >> beam.FlatMap(list), beam.pvalue.AsSingleton(plans)
         built = planned | "BuildShards" >> BuildShards(settings)
         linked = built | "LinkShards" >> LinkShards(known, settings)
-        merged = (linked.linked, linked[FORWARD]) | "MergeShards" >> MergeShards(
-            self.scratch, known, dimension, settings
-        )
+        merged = linked | "MergeShards" >> MergeShards(self.scratch, known, dimension, settings)
         ended = merged | "Ended" >> beam.Map(time_now)
         # Measured after the merge, so that the graph's own time is not mixed with it.
         done = merged | "Merged" >> beam.Reshuffle()
