@@ -40,9 +40,7 @@ class Command:
 
 _EXAMPLES = Argument("--examples", "use these examples in place of the working directory's own")
 _MODEL = Argument("--model", "use this model in place of the working directory's own")
-_EMBEDDINGS = Argument(
-    "--embeddings", "vectors made elsewhere: .parquet, a folder of them, or .npy; needs no --config"
-)
+_EMBEDDINGS = Argument("--embeddings", "vectors made elsewhere: .parquet, a folder of them, or .npy; needs no --config")
 _IDS = Argument("--ids", "text file of one id a line, for --embeddings FILE.npy (default: the row numbers)")
 _STORE = Argument("--store", "folder of published versions (default: the configuration's)")
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sim_transforms.assign_shards import write_group
 from sim_transforms.build_shards import build
 from sim_transforms.hnsw.link import Forward, foreign_links
-from sim_transforms.link_shards import _Link
+from sim_transforms.link_shards import link
 from sim_transforms.measure_recall import measure_shard
 from sim_transforms.merge_shards import make_upper, write_records
 from sim_transforms.records.batches import QueryBlock, ShardPlan, column_of
@@ -51,7 +51,7 @@ def _link(plan: ShardPlan, settings: IndexSettings) -> None:
     blocks = [
         QueryBlock(rows + (1 + n) * len(rows), _vectors(len(rows), dimension, seed=1 + n)) for n in range(NEIGHBORS)
     ]
-    list(_Link(settings).process((0, {"plan": [plan], "queries": blocks}), [plan]))
+    list(link((0, [plan, *blocks]), [plan], settings))
 
 
 def _merge(plan: ShardPlan, folder: str, settings: IndexSettings) -> None:
@@ -65,7 +65,7 @@ def _merge(plan: ShardPlan, folder: str, settings: IndexSettings) -> None:
         )
         for n in range(NEIGHBORS)
     ]
-    write_records((0, {"plan": [plan], "forward": pieces}), [plan], folder, settings)
+    write_records((0, [plan, *pieces]), [plan], folder, settings)
 
 
 def _work(stage: str, items: int, dimension: int, m: int) -> None:
