@@ -13,6 +13,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
+from sim_transforms.commands.estimate import Prediction
 from sim_transforms.index_input import IndexInput
 from sim_transforms.publish_version import (
     assemble_version,
@@ -36,9 +37,14 @@ def build_index(given: IndexInput, scratch: Path, settings: IndexSettings, optio
 
 
 def publish_index(
-    folder: Path, built: IndexResult, model: Path | None, settings: Settings, timings: dict[str, Any]
+    folder: Path,
+    built: IndexResult,
+    model: Path | None,
+    settings: Settings,
+    timings: dict[str, Any],
+    prediction: Prediction,
 ) -> dict[str, Any]:
-    """Puts `folder/parts` together into a version, measures it, publishes it."""
+    """Puts `folder/parts` together into a version, measures it, compares it with `prediction`, publishes it."""
     calibration = ModelManifest.load(model).calibration if model is not None else None
     version = folder / "version"
     version.mkdir()
@@ -52,6 +58,7 @@ def publish_index(
     )
     speed = measure_speed(version, built.outcome.exact, described, settings.search)
     timings["measure_seconds"] = round(time.monotonic() - began, 3)
-    write_timings(version, {**timings, **speed})
+    compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans))}
+    write_timings(version, {**timings, **speed, **compared})
     published = publish_version(store, version, described)
-    return {**describe_published(store, published), "rejected": built.totals.rejected, **speed}
+    return {**describe_published(store, published), "rejected": built.totals.rejected, **speed, **compared}
