@@ -89,7 +89,7 @@ def _nearest(kind: Space, queries: Floats, part: Floats, k: int) -> tuple[NDArra
 
 
 def _rough(kind: Space, queries: Floats, part: Floats) -> Floats:
-    """[q, n] float32 that order the n vectors of `part` as distances do: minus products, or half of the squares - |q|^2.
+    """[q, n] float32 that order the vectors of `part` as distances do: minus products, or half of the squares - |q|^2.
 
     In place, because the block is written many times faster than it is made anew.
     """
