@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
 from sim_transforms.commands.estimate import Prediction
 from sim_transforms.index_input import IndexInput
+from sim_transforms.options import runs_here
 from sim_transforms.publish_version import (
     assemble_version,
     describe_published,
@@ -32,7 +33,7 @@ def build_index(given: IndexInput, scratch: Path, settings: IndexSettings, optio
     """Builds the parts of the index under the empty folder `scratch`."""
     with beam.Pipeline(options=options) as pipeline:
         pieces = pipeline | "Pieces" >> beam.Create(given.source.pieces)
-        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings)
+        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings, runs_here(options))
     return collect_index(str(scratch), given)
 
 

@@ -21,7 +21,7 @@ from sim_transforms.link_shards import LinkShards
 from sim_transforms.measure_recall import MeasureRecall, MeasureShards
 from sim_transforms.merge_shards import MergeShards
 from sim_transforms.publish_version import IndexOutcome
-from sim_transforms.read_embeddings import DIGESTS, FAILED, LEDGER, ReadEmbeddings, sum_digests
+from sim_transforms.read_embeddings import DIGESTS, FAILED, LEDGER, ReadEmbeddings, ReadKept, sum_digests
 from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ShardRecall
@@ -40,11 +40,13 @@ class BuildIndex(beam.PTransform):
         given: what is indexed.
         scratch: folder that all workers share, empty.
         settings: of the index.
+        spill: whether what meets at a shard waits in files under `scratch` (`group_in_files`).
     """
 
     given: IndexInput
     scratch: str
     settings: IndexSettings
+    spill: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -56,8 +58,9 @@ class BuildIndex(beam.PTransform):
         read = pieces | "ReadEmbeddings" >> ReadEmbeddings(settings.space, dimension, given.is_foreign)
         began = read.batches | "Began" >> beam.Map(time_now)
         partition = read.batches | "FitPartition" >> FitPartition(items, settings)
-        files = read.batches | "AssignShards" >> AssignShards(
-            beam.pvalue.AsSingleton(partition), self.scratch, items, settings
+        again = pieces | "ReadAgain" >> ReadKept(settings.space, dimension)
+        files = again | "AssignShards" >> AssignShards(
+            beam.pvalue.AsSingleton(partition), self.scratch, items, settings, self._spill_folder()
         )
         plans = files | "GatherShards" >> beam.combiners.ToList() | "PlanShards" >> beam.Map(plan_shards)
         planned, known = plans | "EachShard" >> beam.FlatMap(list), beam.pvalue.AsSingleton(plans)
@@ -80,8 +83,12 @@ class BuildIndex(beam.PTransform):
         return made | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
 
     def _merged(self, built: beam.PCollection, known: beam.pvalue.AsSingleton) -> Any:
-        merge = MergeShards(self.scratch, known, self.given.source.dimension, self.settings)
-        return built | "LinkShards" >> LinkShards(known, self.settings) | "MergeShards" >> merge
+        spill = self._spill_folder()
+        merge = MergeShards(self.scratch, known, self.given.source.dimension, self.settings, spill)
+        return built | "LinkShards" >> LinkShards(known, self.settings, spill) | "MergeShards" >> merge
+
+    def _spill_folder(self) -> str | None:
+        return self.scratch if self.spill else None
 
     def _routed(self, built: beam.PCollection) -> Any:
         return built | "RouteShards" >> RouteShards(self.scratch, self.settings)

@@ -14,6 +14,7 @@ import numpy as np
 
 from sim_transforms.assign_shards import centroids_of, shard_arrays
 from sim_transforms.build_shards import read_graph
+from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
 from sim_transforms.hnsw.partition import neighbor_numbers
 from sim_transforms.hnsw.spaces import space_of
@@ -29,10 +30,12 @@ class LinkShards(beam.PTransform):
     Attributes:
         plans: side input, all ShardPlans in shard order.
         settings: of the index.
+        spill: folder where queries wait, or null (`group_in_files`).
     """
 
     plans: beam.pvalue.AsSingleton
     settings: IndexSettings
+    spill: str | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -42,7 +45,7 @@ class LinkShards(beam.PTransform):
         return (
             built
             | "SendQueries" >> beam.FlatMap(send_queries, self.plans, self.settings)
-            | "Meet" >> beam.GroupByKey()
+            | "Meet" >> GroupInFiles(self.spill)
             | "Link" >> beam.FlatMap(link, self.plans, self.settings)
         )
 

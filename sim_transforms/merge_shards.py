@@ -14,6 +14,7 @@ import numpy as np
 
 from sim_transforms.assign_shards import roots_of
 from sim_transforms.build_shards import read_graph
+from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.build_upper import build_upper
 from sim_transforms.hnsw.connect import anchors_of
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
@@ -35,19 +36,21 @@ class MergeShards(beam.PTransform):
         plans: side input, all ShardPlans in shard order.
         dimension: of the vectors.
         settings: of the index.
+        spill: folder where answers wait, or null (`group_in_files`).
     """
 
     parts: str
     plans: beam.pvalue.AsSingleton
     dimension: int
     settings: IndexSettings
+    spill: str | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, linked: beam.PCollection[tuple[int, ShardPlan | Forward]]) -> beam.PCollection[ShardPlan]:
         """Writes the records, gathers the upper items, then writes header and upper links."""
-        met = linked | "Meet" >> beam.GroupByKey()
+        met = linked | "Meet" >> GroupInFiles(self.spill)
         merged = met | "Records" >> beam.Map(write_records, self.plans, self.parts, self.settings)
         upper = (
             merged

@@ -60,6 +60,12 @@ def workers_of(options: PipelineOptions) -> Workers:
 _LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
 
 
+def runs_here(options: PipelineOptions) -> bool:
+    """Whether the job runs on Beam's own local runner, in this process or in processes that it starts."""
+    runner = str(options.get_all_options().get("runner") or "").rsplit(".", 1)[-1]
+    return runner in ("FnApiRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
+
+
 def _local_defaults() -> list[str]:
     cores = os.cpu_count() or 1
     mode = "multi_processing" if cores > 1 else "in_memory"
