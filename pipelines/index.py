@@ -27,6 +27,7 @@ from sim_transforms.publish_version import (
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store
+from sim_transforms.worker_usage import peak_rss_bytes
 
 
 def build_index(given: IndexInput, scratch: Path, settings: IndexSettings, options: PipelineOptions) -> IndexResult:
@@ -59,7 +60,8 @@ def publish_index(
     )
     speed = measure_speed(version, built.outcome.exact, described, settings.search)
     timings["measure_seconds"] = round(time.monotonic() - began, 3)
-    compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans))}
+    memory = (built.worker_peak_bytes, peak_rss_bytes())
+    compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans), *memory)}
     write_timings(version, {**timings, **speed, **compared})
     published = publish_version(store, version, described)
     return {**describe_published(store, published), "rejected": built.totals.rejected, **speed, **compared}

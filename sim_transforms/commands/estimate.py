@@ -194,7 +194,9 @@ class Prediction:
             f"disk, {size(figures.worker_peak_bytes)} a worker, {size(figures.driver_peak_bytes)} for the driver"
         )
 
-    def outcome(self, parts: Path, version: Path, shards: int, worker_peak_bytes: int | None = None) -> Rows:
+    def outcome(
+        self, parts: Path, version: Path, shards: int, worker_peak_bytes: int | None, driver_peak_bytes: int | None
+    ) -> Rows:
         """The estimate beside what came of it, just before the version is published.
 
         Args:
@@ -202,15 +204,22 @@ class Prediction:
             version: folder of the assembled version; counted twice, as it will stand in the store too.
             shards: that were built.
             worker_peak_bytes: the largest of the workers' reports, where they reported.
+            driver_peak_bytes: memory of the process that publishes, where it is known.
         """
         outcome = Outcome(
             shards=shards,
-            index_bytes=(version / "index.hnsw").stat().st_size,
+            index_bytes=_index_bytes(version),
             disk_bytes=_tree_bytes(parts) + 2 * _tree_bytes(version),
             worker_peak_bytes=worker_peak_bytes,
+            driver_peak_bytes=driver_peak_bytes,
             seconds=round(time.monotonic() - self.began, 1),
         )
         return [asdict(row) for row in compare(self.figures, outcome)]
+
+
+def _index_bytes(version: Path) -> int:
+    """Of the one file, or of those of the shards."""
+    return sum(path.stat().st_size for path in version.rglob("*.hnsw"))
 
 
 def _tree_bytes(folder: Path) -> int:

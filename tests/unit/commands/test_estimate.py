@@ -70,7 +70,7 @@ def test_prediction_outcome_counts_the_version_twice(source: SampleSource, tmp_p
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(count))
     prediction = Prediction(predict_sizes(source, SETTINGS, TWO), 0.0)
-    rows = prediction.outcome(tmp_path / "parts", tmp_path / "version", 5)
+    rows = prediction.outcome(tmp_path / "parts", tmp_path / "version", 5, None, None)
     assert {row["name"]: row["measured"] for row in rows} == {"shards": 5, "index_bytes": 30, "disk_bytes": 170}
 
 

@@ -91,6 +91,12 @@ def test_array_without_ids_counts_its_rows(kind: type, tmp_path: Path, monkeypat
     np.testing.assert_array_equal(vectors, VECTORS)
 
 
+def test_array_in_column_order_is_read_by_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.asfortranarray(VECTORS))
+    _, vectors, _ = _read(plan_vectors(tmp_path / "v.npy"))
+    np.testing.assert_array_equal(vectors, VECTORS)
+
+
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize("last", [True, False])
 def test_array_ids_come_from_the_lines_of_their_piece(
