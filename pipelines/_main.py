@@ -76,3 +76,15 @@ def quiet_libraries() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     for name in ("tensorflow", "apache_beam.runners.portability.local_job_service", "nmslib"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def steady_memory() -> None:
+    """Makes the processes that are started from here give freed memory back to the system.
+
+    glibc moves what it maps for itself from 128 KiB up to 32 MiB as arrays are freed, and keeps the holes that shards of
+    different sizes leave: workers grew with the number of shards they had seen. Read by glibc and Arrow at start.
+    """
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 * 2**20))
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(32 * 2**20))
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from pipelines._main import Main, quiet_libraries
+from pipelines._main import Main, quiet_libraries, steady_memory
 from sim_transforms.errors import RuijiError, UsageError
 
 
@@ -181,6 +181,7 @@ def _run(arguments: argparse.Namespace, further: list[str]) -> None:
     if further and (not command.beam or not further[0].startswith("--")):
         raise _unknown(further[0], own)
     quiet_libraries()
+    steady_memory()
     module = importlib.import_module(f"pipelines.{command.module}")
     getattr(module, command.function)(Main(arguments, further, own))
 
