@@ -81,8 +81,9 @@ def quiet_libraries() -> None:
 def steady_memory() -> None:
     """Makes the processes that are started from here give freed memory back to the system.
 
-    glibc moves what it maps for itself from 128 KiB up to 32 MiB as arrays are freed, and keeps the holes that shards of
-    different sizes leave: workers grew with the number of shards they had seen. Read by glibc and Arrow at start.
+    Left alone, glibc raises the size from which it maps arrays for themselves, up to 32 MiB, and keeps the holes that
+    shards of different sizes leave: workers grew with the number of shards they had seen. Read by glibc and Arrow at
+    their start.
     """
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 * 2**20))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(32 * 2**20))
