@@ -19,15 +19,12 @@ MIB = 2**20
 # An SDK process with Beam, Arrow, NMSLIB and numba loaded, and its kernels out of numba's cache. A process that has to
 # compile them holds 85 MiB more for a while.
 BASE_BYTES = 345 * MIB
-# The driver has loaded TensorFlow too, for the embeddings.
-DRIVER_BASE_BYTES = 920 * MIB
+# The driver: Beam and Arrow; a run that embeds has loaded TensorFlow too, which takes some 500 MiB more.
+DRIVER_BASE_BYTES = 345 * MIB
 # Groups are split by what the sample tells of them, some hundred items each: they come out up to a fifth too large.
 UNEVEN = 1.2
 # Matrix products: of the search in cells, and of `quality.exact` (256 queries, 16,384 items, 12 bytes).
 _PRODUCTS_BYTES, _EXACT_BLOCK_BYTES, _EXACT_ITEMS = 56 * MIB, 256 * 16_384 * 12, 16_384
-# Beam's own runner holds what is shuffled in memory: so many times in the driver, and as a share in each worker, which
-# gets all of its groups at once. Fitted to runs of 300, 15,000 and 60,000 items (README of this room).
-_DRIVER_COPIES, _WORKER_COPIES = 6, 8
 # The driver reads the index to put it together, to check it and to upload it.
 _PUBLISH_PASSES = 3
 # Schema, cells and footers of a shard's Arrow file.
@@ -61,7 +58,7 @@ class Workers:
 
     Attributes:
         count: SDK processes side by side.
-        local: whether the runner is Beam's own on this machine, which holds the shuffle in the driver's memory.
+        local: whether the runner is Beam's own on this machine, where what is grouped waits in files.
         in_process: whether the one worker is the driver's own process.
     """
 
@@ -85,11 +82,11 @@ class Estimate:
         embeddings_bytes: of the inputs' files.
         shard_files_bytes: of the Arrow files of the shards.
         graphs_bytes: of the shards' graphs and links, before they are merged.
-        disk_bytes: that the job adds at its peak: all of the above but the embeddings, the parts, and the version in
-            the store.
+        disk_bytes: that the job adds at its peak: all of the above but the embeddings, the parts, the version in the
+            store, and on Beam's own runner what is shuffled.
         shuffled_bytes: through the runner's shuffle.
         worker_peak_bytes: memory of the largest SDK process, in the stage `worker_peak_stage`; bounded by the cap on
-            shards, but for the upper layers, and on Beam's own runner for the shuffle.
+            shards, but for the upper layers.
         driver_peak_bytes: memory of the process that puts together, measures and publishes.
         workers: SDK processes that `seconds` counts on.
         start_seconds: of a job without work.
@@ -146,9 +143,9 @@ def predict(inputs: Inputs, settings: IndexSettings, workers: Workers) -> Estima
     shuffled = shuffled_bytes(inputs, settings)
     memory = worker_bytes(inputs, settings)
     stage = max(memory, key=memory.__getitem__)
-    local = shuffled if workers.local else 0
-    worker = memory[stage] + _WORKER_COPIES * local // workers.count
-    driver = DRIVER_BASE_BYTES + max(index + 4 * inputs.items, _DRIVER_COPIES * local)
+    # On Beam's own runner what is grouped waits in files (`group_in_files`).
+    spilled = shuffled if workers.local else 0
+    driver = DRIVER_BASE_BYTES + index + 4 * inputs.items
     driver += memory[stage] - BASE_BYTES if workers.in_process else 0
     version = index + round(inputs.items * (inputs.row_bytes + 4))
     return Estimate(
@@ -159,9 +156,9 @@ def predict(inputs: Inputs, settings: IndexSettings, workers: Workers) -> Estima
         embeddings_bytes=inputs.embeddings_bytes,
         shard_files_bytes=shard_files,
         graphs_bytes=graphs,
-        disk_bytes=shard_files + graphs + index + 2 * version,
+        disk_bytes=shard_files + graphs + index + 2 * version + spilled,
         shuffled_bytes=shuffled,
-        worker_peak_bytes=driver if workers.in_process else worker,
+        worker_peak_bytes=driver if workers.in_process else memory[stage],
         worker_peak_stage=stage,
         driver_peak_bytes=driver,
         workers=workers.count,

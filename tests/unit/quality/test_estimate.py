@@ -133,10 +133,11 @@ def test_worker_bytes_are_within_an_eighth_of_a_process_that_was_measured(
     assert peak_of(stage, 20_000, 128, 16) == pytest.approx(predicted, rel=0.125)
 
 
-def test_predict_on_a_local_runner_the_driver_holds_the_shuffle() -> None:
+def test_predict_on_a_local_runner_what_is_shuffled_waits_on_disk() -> None:
     local = predict(INPUTS, IndexSettings(), Workers(count=2, local=True))
     away = predict(INPUTS, IndexSettings(), TWO)
-    assert local.driver_peak_bytes >= estimate.DRIVER_BASE_BYTES + local.shuffled_bytes > away.driver_peak_bytes
+    assert local.disk_bytes == away.disk_bytes + away.shuffled_bytes
+    assert local.worker_peak_bytes == away.worker_peak_bytes
 
 
 def test_predict_in_one_process_worker_and_driver_are_the_same() -> None:
