@@ -5,7 +5,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from pipelines._main import Main, quiet_libraries
@@ -14,7 +14,7 @@ from sim_transforms.errors import RuijiError, UsageError
 
 @dataclass(frozen=True)
 class Argument:
-    """A flag of a command."""
+    """A flag of a command; `switch`: it takes no value."""
 
     name: str
     help: str
@@ -22,6 +22,7 @@ class Argument:
     default: str | int | None = None
     required: bool = False
     choices: tuple[str, ...] | None = None
+    switch: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Command:
 
 _EXAMPLES = Argument("--examples", "use these examples in place of the working directory's own")
 _MODEL = Argument("--model", "use this model in place of the working directory's own")
+_EMBEDDINGS = Argument("--embeddings", "vectors made elsewhere: .parquet, a folder of them, or .npy; needs no --config")
+_IDS = Argument("--ids", "text file of one id a line, for --embeddings FILE.npy (default: the row numbers)")
 _STORE = Argument("--store", "folder of published versions (default: the configuration's)")
 
 COMMANDS = (
@@ -53,11 +56,27 @@ COMMANDS = (
         (
             _EXAMPLES,
             _MODEL,
-            Argument("--embeddings", "index these vectors: .parquet, a folder of them, or .npy; no --config is needed"),
-            Argument("--ids", "text file of one id a line, for --embeddings FILE.npy (default: the row numbers)"),
+            Argument("--estimate", "say what the run will take, from a sample, and publish nothing", switch=True),
+            _EMBEDDINGS,
+            _IDS,
             _STORE,
         ),
         beam=True,
+        needs_config=False,
+    ),
+    Command(
+        "tune",
+        "M, ef_construction and ef_search against recall, speed, size and build time",
+        "tune",
+        "tune",
+        (
+            replace(_EMBEDDINGS, required=True),
+            _IDS,
+            Argument("--m", "values of index.m to try", default="8,16,24,32"),
+            Argument("--ef-construction", "values of index.ef_construction to try", default="50,100,200"),
+            Argument("--sample", "items to index, drawn by hash (all where there are fewer)", int, 50_000),
+            Argument("--output", "CSV file of the table"),
+        ),
         needs_config=False,
     ),
     Command("evaluate", "retrieval quality on known and unseen classes, raw pixels beside it", "run", "evaluate"),
@@ -121,6 +140,9 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", command: Command) -> N
     if command.name == "versions":
         sub.add_argument("action", choices=VERSION_ACTIONS)
     for argument in command.arguments:
+        if argument.switch:
+            sub.add_argument(argument.name, help=argument.help, action="store_true")
+            continue
         sub.add_argument(
             argument.name,
             help=argument.help,

@@ -13,7 +13,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
+from sim_transforms.commands.estimate import Prediction
 from sim_transforms.index_input import IndexInput
+from sim_transforms.options import runs_here
 from sim_transforms.publish_version import (
     assemble_version,
     describe_published,
@@ -25,20 +27,26 @@ from sim_transforms.publish_version import (
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store
+from sim_transforms.worker_usage import peak_rss_bytes
 
 
 def build_index(given: IndexInput, scratch: Path, settings: IndexSettings, options: PipelineOptions) -> IndexResult:
     """Builds the parts of the index under the empty folder `scratch`."""
     with beam.Pipeline(options=options) as pipeline:
         pieces = pipeline | "Pieces" >> beam.Create(given.source.pieces)
-        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings)
+        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings, runs_here(options))
     return collect_index(str(scratch), given)
 
 
 def publish_index(
-    folder: Path, built: IndexResult, model: Path | None, settings: Settings, timings: dict[str, Any]
+    folder: Path,
+    built: IndexResult,
+    model: Path | None,
+    settings: Settings,
+    timings: dict[str, Any],
+    prediction: Prediction,
 ) -> dict[str, Any]:
-    """Puts `folder/parts` together into a version, measures it, publishes it."""
+    """Puts `folder/parts` together into a version, measures it, compares it with `prediction`, publishes it."""
     calibration = ModelManifest.load(model).calibration if model is not None else None
     version = folder / "version"
     version.mkdir()
@@ -52,6 +60,8 @@ def publish_index(
     )
     speed = measure_speed(version, built.outcome.exact, described, settings.search)
     timings["measure_seconds"] = round(time.monotonic() - began, 3)
-    write_timings(version, {**timings, **speed})
+    memory = (built.worker_peak_bytes, peak_rss_bytes())
+    compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans), *memory)}
+    write_timings(version, {**timings, **speed, **compared})
     published = publish_version(store, version, described)
-    return {**describe_published(store, published), "rejected": built.totals.rejected, **speed}
+    return {**describe_published(store, published), "rejected": built.totals.rejected, **speed, **compared}

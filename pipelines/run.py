@@ -88,7 +88,7 @@ def train(main: Main) -> None:
 
 
 def index(main: Main) -> None:
-    """`ruiji index [--examples PATH] [--model PATH]`, or `--embeddings PATH [--ids FILE]`."""
+    """`ruiji index [--examples PATH] [--model PATH]`, or `--embeddings PATH [--ids FILE]`, `--estimate`."""
     given = main.arguments
     if given.ids and not given.embeddings:
         raise UsageError("--ids FILE goes with --embeddings FILE.npy")
@@ -96,6 +96,10 @@ def index(main: Main) -> None:
         raise UsageError("--embeddings takes neither --examples nor --model: its vectors are made already")
     settings = main.settings()
     main.check_flags(settings)
+    if given.estimate:
+        from pipelines.tune import estimate
+
+        return estimate(main, settings)
     stages = Stages(main, settings, given.examples, given.model)
     with workdir_lock(stages.workdir):
         runner, embedded = Runner(main, settings, stages), None
@@ -104,7 +108,7 @@ def index(main: Main) -> None:
         else:
             embedded, indexed = runner.index()
     summary = RunSummary(None, embedded, indexed, None, None)
-    main.answer(summary_json(summary), summary_text(summary))
+    return main.answer(summary_json(summary), summary_text(summary))
 
 
 def evaluate(main: Main) -> None:

@@ -121,18 +121,22 @@ class Stages:
 
         def work(folder: Path) -> Results:
             from pipelines.index import build_index, publish_index
+            from pipelines.tune import predict_run
             from sim_transforms.failures import judge_rejects, write_rejects
 
             parts = folder / "parts"
             parts.mkdir()
+            options = self._main.options(settings)
+            prediction = predict_run(self, settings.index, options, embeddings, ids)
+            self._main.notify(f"index: {prediction.line()}")
             began = time.monotonic()
-            built = build_index(given, parts, settings.index, self._main.options(settings))
+            built = build_index(given, parts, settings.index, options)
             timings = {"build_seconds": round(time.monotonic() - began, 3)}
             rejects = self.workdir / "index_rejects.parquet"
             write_rejects(rejects, built.failed)
             judge_rejects(built.totals, built.failed, settings.preprocess.max_reject_share, rejects)
             model = self.model if own and built.manifest.model else None
-            return publish_index(folder, built, model, settings, timings)
+            return publish_index(folder, built, model, settings, timings, prediction)
 
         modules = _modules(
             "hnsw", "quality", "index_input", "read_embeddings", "find_repeats", "fit_partition", "assign_shards",

@@ -10,6 +10,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.cells import Cells, arrange
 from sim_transforms.hnsw.levels import draw_levels, highest, of_distinct
 from sim_transforms.hnsw.partition import Partition, centroid_of, shard_cap, split_cell
@@ -31,12 +32,14 @@ class AssignShards(beam.PTransform):
         output: folder of the shard files.
         items: number of items in all, known before launch.
         settings: of the index.
+        spill: folder where grouped vectors wait, or null (`group_in_files`).
     """
 
     partition: beam.pvalue.AsSingleton
     output: str
     items: int
     settings: IndexSettings
+    spill: str | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -47,7 +50,7 @@ class AssignShards(beam.PTransform):
         return (
             batches
             | "Assign" >> beam.FlatMap(assign_groups, self.partition, self.settings.space)
-            | "GroupItems" >> beam.GroupByKey()
+            | "GroupItems" >> GroupInFiles(self.spill)
             | "SplitAndWrite" >> beam.FlatMap(write_group, self.output, cap, self.settings)
         )
 

@@ -12,22 +12,23 @@ import apache_beam as beam
 
 from sim_transforms.assign_shards import AssignShards, plan_shards
 from sim_transforms.build_shards import BuildShards
-from sim_transforms.errors import CatalogError
+from sim_transforms.errors import CatalogError, UsageError
 from sim_transforms.find_repeats import FindRepeats
 from sim_transforms.fit_partition import FitPartition
 from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.index_input import IndexInput
-from sim_transforms.link_shards import FORWARD, LinkShards
+from sim_transforms.link_shards import LinkShards
 from sim_transforms.measure_recall import MeasureRecall, MeasureShards
 from sim_transforms.merge_shards import MergeShards
 from sim_transforms.publish_version import IndexOutcome
-from sim_transforms.read_embeddings import DIGESTS, FAILED, LEDGER, ReadEmbeddings, sum_digests
+from sim_transforms.read_embeddings import DIGESTS, FAILED, LEDGER, ReadEmbeddings, ReadKept, sum_digests
 from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ShardRecall
 from sim_transforms.records.vectors import VectorPiece
 from sim_transforms.route_shards import RouteShards
 from sim_transforms.settings.stages import IndexSettings
+from sim_transforms.worker_usage import PeakOfWorkers, WorkerPeak, worker_peak
 
 K = 10
 
@@ -40,14 +41,18 @@ class BuildIndex(beam.PTransform):
         given: what is indexed.
         scratch: folder that all workers share, empty.
         settings: of the index.
+        spill: whether what meets at a shard waits in files under `scratch` (`group_in_files`).
     """
 
     given: IndexInput
     scratch: str
     settings: IndexSettings
+    spill: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
+        if self.settings.layout == "merged":
+            _check_upper(self.given.source.items, self.given.source.dimension, self.settings)
 
     def expand(self, pieces: beam.PCollection[VectorPiece]) -> beam.PCollection[str]:
         """Chains the stages of the design page."""
@@ -56,8 +61,9 @@ class BuildIndex(beam.PTransform):
         read = pieces | "ReadEmbeddings" >> ReadEmbeddings(settings.space, dimension, given.is_foreign)
         began = read.batches | "Began" >> beam.Map(time_now)
         partition = read.batches | "FitPartition" >> FitPartition(items, settings)
-        files = read.batches | "AssignShards" >> AssignShards(
-            beam.pvalue.AsSingleton(partition), self.scratch, items, settings
+        again = pieces | "ReadAgain" >> ReadKept(settings.space, dimension)
+        files = again | "AssignShards" >> AssignShards(
+            beam.pvalue.AsSingleton(partition), self.scratch, items, settings, self._spill_folder()
         )
         plans = files | "GatherShards" >> beam.combiners.ToList() | "PlanShards" >> beam.Map(plan_shards)
         planned, known = plans | "EachShard" >> beam.FlatMap(list), beam.pvalue.AsSingleton(plans)
@@ -71,32 +77,48 @@ class BuildIndex(beam.PTransform):
         alone = done | "MeasureShards" >> MeasureShards(settings, K)
         if given.is_foreign:
             _hand_back(self.scratch, read.batches | "FindRepeats" >> FindRepeats(items), "repeats")
-        small = {
-            "failed": read[FAILED],
-            "ledger": read[LEDGER],
-            "digests": read[DIGESTS],
-            "began": began,
-            "ended": ended,
-        }
-        for name, rows in small.items():
-            _hand_back(self.scratch, rows, name)
+        for name in (FAILED, LEDGER, DIGESTS):
+            _hand_back(self.scratch, read[name], name)
+        for name, moments in (("began", began), ("ended", ended)):
+            _hand_back(self.scratch, moments, name)
+        stages = {"assign": files, "build": built, "merge": made, "measure": alone}
+        peaks = [done | f"Peak {stage}" >> beam.Map(peak_after, stage) for stage, done in stages.items()]
+        _hand_back(self.scratch, peaks | "Peaks" >> beam.Flatten() | PeakOfWorkers(), "peaks")
         exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=_no_order)
         alone | "HandBackAlone" >> HandBack(_path(self.scratch, "alone"), key=_by_shard)
         return made | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
 
     def _merged(self, built: beam.PCollection, known: beam.pvalue.AsSingleton) -> Any:
-        linked = built | "LinkShards" >> LinkShards(known, self.settings)
-        return (linked.linked, linked[FORWARD]) | "MergeShards" >> MergeShards(
-            self.scratch, known, self.given.source.dimension, self.settings
-        )
+        spill = self._spill_folder()
+        merge = MergeShards(self.scratch, known, self.given.source.dimension, self.settings, spill)
+        return built | "LinkShards" >> LinkShards(known, self.settings, spill) | "MergeShards" >> merge
+
+    def _spill_folder(self) -> str | None:
+        return self.scratch if self.spill else None
 
     def _routed(self, built: beam.PCollection) -> Any:
         return built | "RouteShards" >> RouteShards(self.scratch, self.settings)
 
 
+def peak_after(_: Any, stage: str) -> WorkerPeak:
+    """Memory of this process, once a stage has done its work on an element."""
+    return worker_peak(stage)
+
+
 def time_now(_: Any) -> float:
     """Seconds of the clock, for timings.json alone."""
     return time.time()
+
+
+def _check_upper(items: int, dimension: int, settings: IndexSettings) -> None:
+    """Refuses a merged index whose upper layers would be too large for the one worker that builds them."""
+    expected = items // settings.m
+    if expected > settings.upper_items:
+        raise UsageError(
+            f"index.upper_items: some {expected:,} of {items:,} items will stand in the upper layers, which one worker "
+            f"builds; {settings.upper_items:,} are allowed: raise index.m, set index.layout to routed, or raise "
+            f"index.upper_items where a worker has {expected * (40 * dimension + 16 * settings.m) / 2**30:.1f} GiB"
+        )
 
 
 def _hand_back(scratch: str, rows: beam.PCollection, name: str) -> None:
@@ -133,6 +155,7 @@ class IndexResult:
         manifest: of the vectors, their content known.
         totals, failed: accounts of the items.
         graph_seconds: from the first vector read to the last part written.
+        worker_peak_bytes: memory of the largest worker process, null where there was no work.
     """
 
     outcome: IndexOutcome
@@ -140,6 +163,7 @@ class IndexResult:
     totals: LedgerTotals
     failed: tuple[FailedItem, ...]
     graph_seconds: float
+    worker_peak_bytes: int | None
 
 
 def collect_index(scratch: str, given: IndexInput) -> IndexResult:
@@ -149,7 +173,7 @@ def collect_index(scratch: str, given: IndexInput) -> IndexResult:
         CatalogError: an item_id stands more than once.
         LedgerError: an item of the vectors stands neither in a shard nor among the rejects.
     """
-    names = ("ledger", "plans", "exact", "began", "ended", "alone", "failed", "digests")
+    names = ("ledger", "plans", "exact", "began", "ended", "alone", "failed", "digests", "peaks")
     rows = {name: read_rows(_path(scratch, name)) for name in names}
     if given.is_foreign:
         _refuse_repeats(read_rows(_path(scratch, "repeats")))
@@ -160,7 +184,8 @@ def collect_index(scratch: str, given: IndexInput) -> IndexResult:
     seconds = max(rows["ended"]) - min(rows["began"]) if rows["began"] and rows["ended"] else 0.0
     outcome = IndexOutcome(rows["plans"], exact, rows["alone"])
     manifest = given.with_digest(sum_digests(rows["digests"]))
-    return IndexResult(outcome, manifest, totals, tuple(rows["failed"]), seconds)
+    peak = max((peak.peak_rss_bytes for peak in rows["peaks"]), default=None)
+    return IndexResult(outcome, manifest, totals, tuple(rows["failed"]), seconds, peak)
 
 
 def _refuse_repeats(repeats: list[tuple[str, int]]) -> None:

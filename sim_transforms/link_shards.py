@@ -7,13 +7,14 @@ to `neighbor_shards` shards, and a few row numbers with distances back.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 
 from sim_transforms.assign_shards import centroids_of, shard_arrays
 from sim_transforms.build_shards import read_graph
+from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
 from sim_transforms.hnsw.partition import neighbor_numbers
 from sim_transforms.hnsw.spaces import space_of
@@ -21,40 +22,39 @@ from sim_transforms.records.batches import Array, QueryBlock, ShardPlan
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
 
-FORWARD = "forward"
-
 
 @dataclass
 class LinkShards(beam.PTransform):
-    """Built ShardPlans -> main output: (shard, ShardPlan) with linked files written; `forward`: (shard, Forward).
+    """Built ShardPlans -> (shard, ShardPlan), its linked file written, and (shard, Forward), what its items found.
 
     Attributes:
         plans: side input, all ShardPlans in shard order.
         settings: of the index.
+        spill: folder where queries wait, or null (`group_in_files`).
     """
 
     plans: beam.pvalue.AsSingleton
     settings: IndexSettings
+    spill: str | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, built: beam.PCollection[ShardPlan]) -> Any:
+    def expand(self, built: beam.PCollection[ShardPlan]) -> beam.PCollection[tuple[int, ShardPlan | Forward]]:
         """Sends the queries out, then searches them where they arrive."""
-        numbered = built | "Number" >> beam.Map(by_number)
-        queries = built | "SendQueries" >> beam.FlatMap(send_queries, self.plans, self.settings)
-        linker = beam.ParDo(_Link(self.settings), self.plans).with_outputs(FORWARD, main="linked")
-        joined = {"plan": numbered, "queries": queries} | "Meet" >> beam.CoGroupByKey()
-        return joined | "Link" >> linker
+        return (
+            built
+            | "SendQueries" >> beam.FlatMap(send_queries, self.plans, self.settings)
+            | "Meet" >> GroupInFiles(self.spill)
+            | "Link" >> beam.FlatMap(link, self.plans, self.settings)
+        )
 
 
-def by_number(plan: ShardPlan) -> tuple[int, ShardPlan]:
-    """Keys a plan by its shard number."""
-    return plan.number, plan
-
-
-def send_queries(plan: ShardPlan, plans: list[ShardPlan], settings: IndexSettings) -> Iterator[tuple[int, QueryBlock]]:
-    """One block of queries for each shard that is among the next nearest of some item of this shard."""
+def send_queries(
+    plan: ShardPlan, plans: list[ShardPlan], settings: IndexSettings
+) -> Iterator[tuple[int, ShardPlan | QueryBlock]]:
+    """The plan to its own shard, and a block of queries to each that is among the next nearest of some of its items."""
+    yield plan.number, plan
     vectors, cells, _ = shard_arrays(plan.file.path)
     vectors = vectors[: cells.distinct]
     places = space_of(settings.space).places(vectors)
@@ -64,25 +64,30 @@ def send_queries(plan: ShardPlan, plans: list[ShardPlan], settings: IndexSetting
         yield int(target), QueryBlock((rows + plan.first_row).astype(np.int32), vectors[rows])
 
 
-class _Link(beam.DoFn):
-    def __init__(self, settings: IndexSettings) -> None:
-        self._settings = settings
-
-    def process(
-        self, element: tuple[int, dict[str, Iterable[Any]]], plans: list[ShardPlan]
-    ) -> Iterator[tuple[int, ShardPlan] | beam.pvalue.TaggedOutput[Literal["forward"], tuple[int, Forward]]]:
-        """Searches the queries in this shard, saves its new links, sends the answers home."""
-        number, inputs = element
-        (plan,) = inputs["plan"]
-        rows, vectors = _concatenate(inputs["queries"], plan)
-        linked, forward = link_shard(read_graph(plan), plan.first_row, rows, vectors, self._settings)
-        save_linked(linked, plan)
-        yield number, plan
-        for home, part in split_forward(forward, plans):
-            yield beam.pvalue.TaggedOutput(FORWARD, (home, part))
+def link(
+    element: tuple[int, Iterable[ShardPlan | QueryBlock]], plans: list[ShardPlan], settings: IndexSettings
+) -> Iterator[tuple[int, ShardPlan | Forward]]:
+    """Searches the queries in this shard, saves its new links, sends the answers home."""
+    number, inputs = element
+    plan, blocks = own_and_others(inputs)
+    rows, vectors = _concatenate(blocks, plan)
+    linked, forward = link_shard(read_graph(plan), plan.first_row, rows, vectors, settings)
+    save_linked(linked, plan)
+    yield number, plan
+    yield from split_forward(forward, plans)
 
 
-def _concatenate(blocks: Iterable[QueryBlock], plan: ShardPlan) -> tuple[Array, Array]:
+def own_and_others(inputs: Iterable[Any]) -> tuple[ShardPlan, list[Any]]:
+    """The one ShardPlan among what meets at a shard, and the rest.
+
+    One grouping of both kinds, not two that are joined: joining would pass all vectors through one more stage.
+    """
+    met = list(inputs)
+    (plan,) = (entry for entry in met if isinstance(entry, ShardPlan))
+    return plan, [entry for entry in met if not isinstance(entry, ShardPlan)]
+
+
+def _concatenate(blocks: list[QueryBlock], plan: ShardPlan) -> tuple[Array, Array]:
     ordered = sorted(blocks, key=lambda b: int(b.rows[0]))
     if not ordered:
         dimension = len(plan.file.centroid) // 4

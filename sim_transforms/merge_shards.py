@@ -8,20 +8,20 @@ about items / m of them, made by one worker.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
 
 from sim_transforms.assign_shards import roots_of
 from sim_transforms.build_shards import read_graph
+from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.build_upper import build_upper
 from sim_transforms.hnsw.connect import anchors_of
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
 from sim_transforms.hnsw.link import Forward, foreign_links
 from sim_transforms.hnsw.merge import merge_shard, upper_of
 from sim_transforms.hnsw.upper import UpperLayers
-from sim_transforms.link_shards import load_linked
+from sim_transforms.link_shards import load_linked, own_and_others
 from sim_transforms.records.batches import Array, ShardPlan
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import write_file
@@ -29,28 +29,29 @@ from sim_transforms.storage.files import write_file
 
 @dataclass
 class MergeShards(beam.PTransform):
-    """(linked: (shard, ShardPlan), forward: (shard, Forward)) -> ShardPlans whose parts are written.
+    """(shard, ShardPlan) and (shard, Forward) of LinkShards -> ShardPlans whose parts are written.
 
     Attributes:
         parts: folder of the parts `header`, `records-<shard>`, `upper-<shard>`.
         plans: side input, all ShardPlans in shard order.
         dimension: of the vectors.
         settings: of the index.
+        spill: folder where answers wait, or null (`group_in_files`).
     """
 
     parts: str
     plans: beam.pvalue.AsSingleton
     dimension: int
     settings: IndexSettings
+    spill: str | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
 
-    def expand(self, inputs: Any) -> beam.PCollection[ShardPlan]:
+    def expand(self, linked: beam.PCollection[tuple[int, ShardPlan | Forward]]) -> beam.PCollection[ShardPlan]:
         """Writes the records, gathers the upper items, then writes header and upper links."""
-        linked, forward = inputs
-        joined = {"plan": linked, "forward": forward} | "Meet" >> beam.CoGroupByKey()
-        merged = joined | "Records" >> beam.Map(write_records, self.plans, self.parts, self.settings)
+        met = linked | "Meet" >> GroupInFiles(self.spill)
+        merged = met | "Records" >> beam.Map(write_records, self.plans, self.parts, self.settings)
         upper = (
             merged
             | "UpperItems" >> beam.Map(upper_items)
@@ -64,19 +65,19 @@ class MergeShards(beam.PTransform):
 
 
 def write_records(
-    element: tuple[int, dict[str, Iterable[Any]]], plans: list[ShardPlan], parts: str, settings: IndexSettings
+    element: tuple[int, Iterable[ShardPlan | Forward]], plans: list[ShardPlan], parts: str, settings: IndexSettings
 ) -> ShardPlan:
     """Merges own, reverse and cross links of one shard and writes its records."""
     number, inputs = element
-    (plan,) = inputs["plan"]
-    graph, forward = read_graph(plan), _concatenate(inputs["forward"], foreign_links(settings))
+    plan, found = own_and_others(inputs)
+    graph, forward = read_graph(plan), _concatenate(found, foreign_links(settings))
     anchors = anchors_of(number, roots_of(plans))
     links = merge_shard(load_linked(plan), forward, graph, anchors, settings.space)
     write_file(records_part(parts, number), record_bytes(graph.vectors, plan.first_row, links))
     return plan
 
 
-def _concatenate(pieces: Iterable[Forward], width: int) -> Forward:
+def _concatenate(pieces: list[Forward], width: int) -> Forward:
     # In the order of the candidates' shards, whatever order the runner has.
     ordered = sorted(pieces, key=lambda f: (int(f.candidates.max(initial=-1)), int(f.rows[0])))
     if not ordered:

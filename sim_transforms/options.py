@@ -12,6 +12,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.errors import ConfigError, UsageError
+from sim_transforms.quality.estimate import Workers
 
 
 def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags: Sequence[str]) -> PipelineOptions:
@@ -42,6 +43,27 @@ def threads_of_worker(options: PipelineOptions) -> int:
     if chosen.get("direct_running_mode") != "multi_processing":
         return cores
     return max(1, cores // max(1, int(chosen.get("direct_num_workers") or cores)))
+
+
+def workers_of(options: PipelineOptions) -> Workers:
+    """SDK processes that a job has side by side, as far as its options say; 1 where they do not."""
+    chosen = options.get_all_options()
+    local = str(chosen.get("runner") or "DirectRunner").rsplit(".", 1)[-1] in _LOCAL_RUNNERS
+    if local:
+        if chosen.get("direct_running_mode") != "multi_processing":
+            return Workers(count=1, local=True, in_process=True)
+        return Workers(count=int(chosen.get("direct_num_workers") or os.cpu_count() or 1), local=True)
+    counts = [chosen.get(name) for name in ("max_num_workers", "num_workers", "parallelism")]
+    return Workers(count=max(1, *(int(count or 0) for count in counts)), local=False)
+
+
+_LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
+
+
+def runs_here(options: PipelineOptions) -> bool:
+    """Whether the job runs on Beam's own local runner, in this process or in processes that it starts."""
+    runner = str(options.get_all_options().get("runner") or "").rsplit(".", 1)[-1]
+    return runner in ("FnApiRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
 
 
 def _local_defaults() -> list[str]:

@@ -85,6 +85,36 @@ class _Read(beam.DoFn):
         yield beam.pvalue.TaggedOutput(DIGESTS, f"{content:x}")
 
 
+@dataclass
+class ReadKept(beam.PTransform):
+    """VectorPieces -> the same RecordBatches, read once more.
+
+    Reading twice is cheaper than keeping all vectors between two passes, which is what a runner would do.
+
+    Attributes:
+        space: name of the index's space.
+        dimension: of the vectors.
+    """
+
+    space: str
+    dimension: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, pieces: beam.PCollection[VectorPiece]) -> beam.PCollection[pa.RecordBatch]:
+        """Spreads the pieces over the workers and reads each."""
+        return pieces | "Spread" >> beam.Reshuffle() | "Read" >> beam.FlatMap(read_kept, self.space, self.dimension)
+
+
+def read_kept(piece: VectorPiece, space: str, dimension: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a piece that can be indexed."""
+    for batch in read_piece(piece, dimension):
+        kept, _ = prepare_batch(batch, piece, space)
+        if kept.num_rows:
+            yield kept
+
+
 def prepare_batch(batch: VectorBatch, piece: VectorPiece, space: str) -> tuple[pa.RecordBatch, list[FailedItem]]:
     """Prepares the vectors for the space and takes out the rows that cannot be indexed."""
     reasons = list(batch.reasons)

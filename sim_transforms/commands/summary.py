@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sim_transforms.commands.compared import compared_text
 from sim_transforms.runs.stages import StageResult
 
 
@@ -56,6 +57,8 @@ def summary_text(summary: RunSummary) -> str:
     ]
     if summary.evaluation is not None:
         lines.append(evaluation_text(summary.evaluation))
+    if not summary.indexed.skipped and indexed.get("estimate"):
+        lines.append(compared_text(indexed["estimate"]))
     if summary.report is not None:
         lines.append(f"report     {summary.report}")
     return "\n".join(lines)

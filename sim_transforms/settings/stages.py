@@ -133,7 +133,8 @@ class IndexSettings:
         neighbor_shards: further shards in which each item is searched for links.
         m, ef_construction: of HNSW (Malkov & Yashunin 2018); layer 0 holds up to 2 m links.
         recall_target: ef_search is chosen for it, and a version that misses it is refused.
-        upper_items: above this many items with level >= 1 the upper layers are sharded too.
+        upper_items: most items of level >= 1 (about n / m) for the one worker of the upper layers; a merged index of
+            more is refused.
         recall_queries: items sampled to measure recall.
     """
 

@@ -96,14 +96,24 @@ def _line_offsets(ids: Path, starts: range, items: int, path: Path) -> list[int]
 
 
 def _read_array(piece: VectorPiece, dimension: int) -> Iterator[VectorBatch]:
-    array = np.load(piece.path, mmap_mode="r", allow_pickle=False)
     ids = _read_ids(piece) if piece.ids else map(str, range(piece.first, piece.first + piece.count))
     end = piece.first + piece.count
     for start in range(piece.first, end, batch_rows(dimension)):
         with np.errstate(over="ignore"):
-            vectors = np.ascontiguousarray(array[start : min(start + batch_rows(dimension), end)], np.float32)
+            rows = _rows_of(piece.path, start, min(start + batch_rows(dimension), end))
+            vectors = np.ascontiguousarray(rows, np.float32)
         names = pa.array(itertools.islice(ids, len(vectors)), pa.string())
         yield VectorBatch(start, pa.record_batch([names], ["item_id"]), vectors, (None,) * len(vectors))
+
+
+def _rows_of(path: str, start: int, end: int) -> Array:
+    """[end - start, dim] of an .npy file. Read, not mapped: mapped pages count as memory of the worker."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not array.flags.c_contiguous:
+        return np.array(array[start:end])
+    offset = array.offset + start * array.strides[0]
+    rows = np.fromfile(path, array.dtype, (end - start) * array.shape[1], offset=offset)
+    return rows.reshape(-1, array.shape[1])
 
 
 def _read_ids(piece: VectorPiece) -> Iterator[str | None]:

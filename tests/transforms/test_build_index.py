@@ -11,8 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.index import build_index
 from sim_transforms.assign_shards import plan_shards
-from sim_transforms.build_index import IndexResult
-from sim_transforms.errors import LedgerError, RecallError
+from sim_transforms.build_index import BuildIndex, IndexResult
+from sim_transforms.errors import LedgerError, RecallError, UsageError
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.index_input import open_embeddings
@@ -141,3 +141,11 @@ def test_write_examples_refuses_elements_of_the_wrong_type(tmp_path: Path) -> No
     words = pipeline | beam.Create(["no reference"])
     with pytest.raises(beam.typehints.TypeCheckError):
         words | WriteExamples(str(tmp_path), 1, MediaShape("image", "uint8", (16, 16, 1)))
+
+
+def test_build_index_with_more_upper_items_than_a_worker_takes_is_refused(tmp_path: Path) -> None:
+    _write_embeddings(tmp_path / "embeddings", _vectors(200), "cosine")
+    given = open_embeddings(tmp_path / "embeddings", None, "cosine")
+    with pytest.raises(UsageError, match=r"some 12 of 200 items .* 10 are allowed: raise index\.m"):
+        BuildIndex(given, str(tmp_path), IndexSettings(upper_items=10))
+    BuildIndex(given, str(tmp_path), IndexSettings(upper_items=10, layout="routed"))

@@ -1,0 +1,152 @@
+"""`ruiji index --embeddings`: anyone's vectors, with no media, no model and no configuration."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.cli import main
+from sim_transforms.lookup.open import open_version
+from tests.unit.hnsw.clouds import clustered
+
+IN_PROCESS = ["--runner=FnApiRunner", "--direct_running_mode=in_memory"]
+
+
+def _index(tmp_path: Path, *flags: str, runner: list[str] = IN_PROCESS) -> int:
+    return main(["index", "--workdir", str(tmp_path / "work"), "--store", str(tmp_path / "store"), *flags, *runner])
+
+
+def _answer(capsys: pytest.CaptureFixture[str]) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def _parquet(path: Path, vectors: np.ndarray, ids: list[str], **columns: list) -> str:
+    table = pa.table({"item_id": ids, "embedding": list(vectors), **columns})
+    pq.write_table(table, path)
+    return str(path)
+
+
+def test_index_array_is_published_and_finds_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vectors = clustered(300, 8)
+    np.save(tmp_path / "v.npy", vectors)
+    assert _index(tmp_path, "--embeddings", str(tmp_path / "v.npy"), "--json") == 0
+    answer = _answer(capsys)
+    assert list(answer) == [
+        "version", "items", "accepted", "rejected", "skipped", "inferences", "recall_at_10", "ef_search",
+    ]  # fmt: skip
+    assert (answer["items"], answer["accepted"], answer["inferences"]) == (300, 300, 0)
+    found = open_version(str(tmp_path / "store")).search(vectors[:20], 1)
+    assert [matches[0].item_id for matches in found] == [str(row) for row in range(20)]
+
+
+def test_index_again_is_skipped_and_gives_the_same_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "v.npy", clustered(60, 4))
+    flags = ["--embeddings", str(tmp_path / "v.npy"), "--json"]
+    assert _index(tmp_path, *flags) == 0
+    first = _answer(capsys)
+    assert _index(tmp_path, *flags) == 0
+    again = capsys.readouterr()
+    assert "index: unchanged, skipped" in again.err
+    assert json.loads(again.out.splitlines()[-1]) == first
+    assert len(list((tmp_path / "store" / "versions").iterdir())) == 1
+
+
+def test_index_same_content_in_other_files_is_the_same_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors, ids = clustered(200, 6), [f"item-{row:03d}" for row in range(200)]
+    prices = list(range(200))
+    versions = []
+    for name, parts in (("one", 1), ("many", 7)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for part in range(parts):
+            mine = slice(part, None, parts)
+            _parquet(folder / f"{part}.parquet", vectors[mine], ids[mine], price=prices[mine])
+        assert _index(tmp_path / name, "--embeddings", str(folder), "--set", "index.shard_items=50", "--json") == 0
+        versions.append(_answer(capsys)["version"])
+    assert versions[0] == versions[1]
+    (match,) = open_version(str(tmp_path / "one" / "store")).search(vectors[7:8], 1)[0]
+    assert (match.item_id, match.metadata["price"]) == ("item-007", 7)
+
+
+@pytest.mark.slow
+def test_index_two_processes_give_the_same_bytes_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "v.npy", clustered(3000, 12))
+    digests = []
+    for name, runner in (("one", IN_PROCESS), ("two", ["--direct_num_workers=2"])):
+        flags = ["--embeddings", str(tmp_path / "v.npy"), "--set", "index.shard_items=400", "--json"]
+        assert _index(tmp_path / name, *flags, runner=runner) == 0
+        version = _answer(capsys)["version"]
+        folder = tmp_path / name / "store" / "versions" / version
+        digests.append({p.name: p.read_bytes() for p in folder.iterdir() if p.name != "timings.json"})
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("items", [1, 2, 5])
+def test_index_of_a_few_items_finds_them_all(items: int, tmp_path: Path) -> None:
+    vectors = clustered(items, 3)
+    np.save(tmp_path / "v.npy", vectors)
+    assert _index(tmp_path, "--embeddings", str(tmp_path / "v.npy")) == 0
+    (found,) = open_version(str(tmp_path / "store")).search(vectors[:1], 10)
+    assert {match.item_id for match in found} == {str(row) for row in range(items)}
+
+
+def test_index_of_no_items_is_an_empty_version(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.zeros((0, 4), np.float32))
+    assert _index(tmp_path, "--embeddings", str(tmp_path / "v.npy")) == 0
+    assert open_version(str(tmp_path / "store")).search(np.ones((1, 4)), 3) == [[]]
+    assert main(["versions", "verify", "--store", str(tmp_path / "store")]) == 0
+
+
+def test_index_bad_vectors_are_rejected_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vectors = [row.tolist() for row in clustered(40, 3)]
+    vectors[3], vectors[5], vectors[8] = [0.0, 0.0, 0.0], [1.0, float("nan"), 0.0], [1.0]
+    ids: list = [f"i{row}" for row in range(40)]
+    ids[9] = None
+    pq.write_table(pa.table({"item_id": ids, "embedding": vectors}), tmp_path / "v.parquet")
+    flags = ["--embeddings", str(tmp_path / "v.parquet"), "--json"]
+    assert _index(tmp_path, *flags, "--set", "preprocess.max_reject_share=0.2") == 0
+    answer = _answer(capsys)
+    assert (answer["items"], answer["accepted"], answer["rejected"]) == (40, 36, 4)
+    rejects = pq.read_table(tmp_path / "work" / "index_rejects.parquet").to_pylist()
+    assert {(r["item_id"], r["reason"], r["uri"].split("#")[1]) for r in rejects} == {
+        ("i3", "zero_vector", "3"), ("i5", "not_finite", "5"), ("i8", "wrong_length", "8"), ("", "missing_id", "9"),
+    }  # fmt: skip
+
+
+def test_index_too_many_rejects_fail_before_anything_is_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors = clustered(40, 3)
+    vectors[:10] = 0
+    np.save(tmp_path / "v.npy", vectors)
+    assert _index(tmp_path, "--embeddings", str(tmp_path / "v.npy")) == 1
+    assert "10 of 40 items (25.0%) were rejected (10 zero_vector)" in capsys.readouterr().err
+    assert not (tmp_path / "store" / "LATEST").exists()
+
+
+def test_index_repeated_ids_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = _parquet(tmp_path / "v.parquet", clustered(30, 3), ["a", "b", *map(str, range(26)), "b", "b"])
+    assert _index(tmp_path, "--embeddings", path) == 2
+    assert "1 item_id(s) stand more than once: 'b' (3 times)" in capsys.readouterr().err
+    assert not (tmp_path / "store" / "LATEST").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--ids", "ids.txt"], "--ids FILE goes with --embeddings"),
+        (["--embeddings", "v.npy", "--model", "m"], "takes neither --examples nor --model"),
+        (["--embeddings", "nothing.npy"], "there is no such file"),
+        ([], "--config FILE is required"),
+    ],
+)
+def test_index_wrong_usage_exits_2(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _index(tmp_path, *flags) == 2
+    assert message in capsys.readouterr().err
