@@ -1,8 +1,8 @@
 """Searches shards that stay apart, for catalogs larger than memory: each query in the shards of the nearest centroids.
 
 Shards are opened when a query needs them and closed, least recently used first, before the files that are open would
-outgrow the budget. A shard that is missing or damaged is an error, never fewer answers. For an index that fits into
-memory one merged graph is faster and finds more (`search.py`).
+outgrow the budget. A shard that is missing or damaged is an error, never fewer answers. An index that fits into memory
+is searched faster at the same recall as one merged graph (`search.py`).
 """
 
 import ctypes
@@ -111,8 +111,8 @@ class OpenShards:
 def give_memory_back() -> None:
     """Returns freed memory to the system.
 
-    NMSLIB frees a shard when its index object dies, but the C library keeps blocks below its growing threshold (32 MiB)
-    for later: of a closed shard of 8 MiB all 8 stayed in the process until `malloc_trim`. Does nothing where the C
+    NMSLIB frees a shard when its index object dies, but the C library keeps blocks below its growing threshold (up to
+    32 MiB) for later: a closed shard of 8 MiB left all 8 in the process until `malloc_trim`. Does nothing where the C
     library has no such function.
     """
     trim = _malloc_trim()
