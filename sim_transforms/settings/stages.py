@@ -170,8 +170,8 @@ class SearchSettings:
 
     Attributes:
         probe: shards in which each query is searched, those whose centroids are nearest.
-        memory_budget_mib: MiB of shard files that are open at once, or null for no limit; at least the largest file. What
-            is open takes 10 to 17 % more memory than its files.
+        memory_budget_mib: MiB of shard files that are open at once, or null for no limit; at least the largest file.
+            What is open takes 10 to 17 % more memory than its files.
     """
 
     probe: int = 4
