@@ -29,6 +29,7 @@ REQUIREMENTS = [
     "tfx-bsl==1.21.0",
     "keras>=3.15,<4",
     "nmslib==2.1.2",
+    "llvmlite>=0.48",
     "numba>=0.68",
     "numpy>=2.1",
     "google-cloud-storage==3.17.1",

@@ -8,6 +8,7 @@ about items / m of them, made by one worker.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import apache_beam as beam
 import numpy as np
@@ -52,12 +53,12 @@ class MergeShards(beam.PTransform):
         """Writes the records, gathers the upper items, then writes header and upper links."""
         met = linked | "Meet" >> GroupInFiles(self.spill)
         merged = met | "Records" >> beam.Map(write_records, self.plans, self.parts, self.settings)
-        upper = (
-            merged
-            | "UpperItems" >> beam.Map(upper_items)
-            | "Gather" >> beam.combiners.ToList()
-            | "Upper" >> beam.Map(make_upper, self.dimension, self.settings)
+        pieces = (
+            merged | "UpperItems" >> beam.Map(upper_items),
+            merged.pipeline | "NoItems" >> beam.Create([no_upper_items(self.dimension)]),
         )
+        gathered = pieces | "Pieces" >> beam.Flatten() | "Gather" >> GroupInFiles(self.spill)
+        upper = gathered | "Upper" >> beam.Map(make_upper, self.settings)
         header = upper | "Header" >> beam.Map(write_header, self.plans, self.parts, self.dimension, self.settings)
         shown = beam.pvalue.AsSingleton(upper)
         after = beam.pvalue.AsSingleton(header)
@@ -90,17 +91,24 @@ def _concatenate(pieces: list[Forward], width: int) -> Forward:
     )
 
 
-def upper_items(plan: ShardPlan) -> tuple[int, Array, Array, Array]:
-    """(shard, rows, vectors, levels) of its items of level >= 1, as `merge.upper_of` gives them."""
-    return plan.number, *upper_of(read_graph(plan), plan.first_row)
+_Upper: TypeAlias = tuple[int, Array, Array, Array]
 
 
-def make_upper(pieces: list[tuple[int, Array, Array, Array]], dimension: int, settings: IndexSettings) -> UpperLayers:
+def upper_items(plan: ShardPlan) -> tuple[int, _Upper]:
+    """Keyed by 0: (shard, rows, vectors, levels) of its items of level >= 1, as `merge.upper_of` gives them."""
+    return 0, (plan.number, *upper_of(read_graph(plan), plan.first_row))
+
+
+def no_upper_items(dimension: int) -> tuple[int, _Upper]:
+    """The same of no shard, so that the upper layers are made where there are no items."""
+    return 0, (-1, np.zeros(0, np.int32), np.zeros((0, dimension), np.float32), np.zeros(0, np.int8))
+
+
+def make_upper(element: tuple[int, Iterable[_Upper]], settings: IndexSettings) -> UpperLayers:
     """Builds the upper layers from the pieces in shard order."""
-    ordered = sorted(pieces, key=lambda piece: piece[0])
-    rows = np.concatenate([np.zeros(0, np.int32), *(p[1] for p in ordered)])
-    vectors = np.concatenate([np.zeros((0, dimension), np.float32), *(p[2] for p in ordered)])
-    levels = np.concatenate([np.zeros(0, np.int8), *(p[3] for p in ordered)])
+    ordered = sorted(element[1], key=lambda piece: piece[0])
+    rows, vectors, levels = (np.concatenate([piece[part] for piece in ordered]) for part in (1, 2, 3))
+    ordered.clear()
     return build_upper(rows, vectors, levels, settings)
 
 

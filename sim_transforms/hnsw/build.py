@@ -176,7 +176,7 @@ def insert_all(vectors: Array, settings: IndexSettings, max_m0: int) -> Array:
     if not len(vectors):
         return np.zeros((0, max_m0), np.int32)
     order = np.random.default_rng(settings.seed).permutation(len(vectors)).astype(np.int32)
-    shuffled = layer0(build_native(np.ascontiguousarray(vectors[order]), settings, max_m0))
+    shuffled = native_links(np.ascontiguousarray(vectors[order]), settings, max_m0)
     links = np.empty_like(shuffled)
     links[order] = np.where(shuffled >= 0, order[shuffled], -1)
     gaps = link_distances(links, vectors, space_of(settings.space).is_inner_product)
@@ -189,8 +189,8 @@ _BUILDERS: dict[str, Callable[[Array, Cells, Array, IndexSettings], Array]] = {
 }
 
 
-def build_native(vectors: Array, settings: IndexSettings, max_m0: int) -> NativeIndex:
-    """NMSLIB's own build of n >= 1 vectors, read back; `max_m0` is the cap on links in layer 0.
+def native_links(vectors: Array, settings: IndexSettings, max_m0: int) -> Array:
+    """[n, max_m0] int32 links of layer 0 of NMSLIB's own build of n >= 1 vectors, padded with -1.
 
     Its generator of levels is local to a thread and goes on from build to build: hence one thread, made for this build.
     """
@@ -202,8 +202,7 @@ def build_native(vectors: Array, settings: IndexSettings, max_m0: int) -> Native
         thread.join()
         if failures:
             raise failures[0]
-        index = read_index(path)
-        return NativeIndex(index.header, np.array(index.records), index.levels, index.upper, index.starts)
+        return layer0(read_index(path))
 
 
 def _build(vectors: Array, settings: IndexSettings, max_m0: int, path: Path, failures: list[BaseException]) -> None:
