@@ -117,6 +117,7 @@ class Stages:
             "settings": settings.index,
             "probe": settings.search.probe if settings.index.layout == "routed" else None,
             "store": settings.store,
+            "max_reject_share": settings.preprocess.max_reject_share,
         }
 
         def work(folder: Path) -> Results:
@@ -136,12 +137,13 @@ class Stages:
             write_rejects(rejects, built.failed)
             judge_rejects(built.totals, built.failed, settings.preprocess.max_reject_share, rejects)
             model = self.model if own and built.manifest.model else None
-            return publish_index(folder, built, model, settings, timings, prediction)
+            published = publish_index(folder, built, model, settings, timings, prediction)
+            return {**published, "rejects": str(rejects)}
 
         modules = _modules(
             "hnsw", "quality", "index_input", "read_embeddings", "find_repeats", "fit_partition", "assign_shards",
             "build_shards", "link_shards", "merge_shards", "route_shards", "measure_recall", "publish_version",
-            "build_index",
+            "build_index", "failures",
         )  # fmt: skip
         return Stage("index", inputs, modules, None, work)
 

@@ -12,8 +12,8 @@ import apache_beam as beam
 
 from sim_transforms.assign_shards import AssignShards, plan_shards
 from sim_transforms.build_shards import BuildShards
-from sim_transforms.errors import CatalogError, UsageError
-from sim_transforms.find_repeats import FindRepeats
+from sim_transforms.errors import UsageError
+from sim_transforms.find_repeats import FindRepeats, refuse_repeats, unless_repeated
 from sim_transforms.fit_partition import FitPartition
 from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.index_input import IndexInput
@@ -21,7 +21,7 @@ from sim_transforms.link_shards import LinkShards
 from sim_transforms.measure_recall import MeasureRecall, MeasureShards
 from sim_transforms.merge_shards import MergeShards
 from sim_transforms.publish_version import IndexOutcome
-from sim_transforms.read_embeddings import DIGESTS, FAILED, LEDGER, ReadEmbeddings, ReadKept, sum_digests
+from sim_transforms.read_embeddings import DIGESTS, FAILED, IDS, LEDGER, ReadEmbeddings, ReadKept, sum_digests
 from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ShardRecall
@@ -58,10 +58,11 @@ class BuildIndex(beam.PTransform):
         """Chains the stages of the design page."""
         settings, given = self.settings, self.given
         items, dimension = given.source.items, given.source.dimension
-        read = pieces | "ReadEmbeddings" >> ReadEmbeddings(settings.space, dimension, given.is_foreign)
+        reader = ReadEmbeddings(settings.space, dimension, given.is_foreign, given.ids_may_repeat)
+        read = pieces | "ReadEmbeddings" >> reader
         began = read.batches | "Began" >> beam.Map(time_now)
         partition = read.batches | "FitPartition" >> FitPartition(items, settings)
-        again = pieces | "ReadAgain" >> ReadKept(settings.space, dimension)
+        again = self._unless_repeated(pieces, read[IDS]) | "ReadAgain" >> ReadKept(settings.space, dimension)
         files = again | "AssignShards" >> AssignShards(
             beam.pvalue.AsSingleton(partition), self.scratch, items, settings, self._spill_folder()
         )
@@ -75,8 +76,6 @@ class BuildIndex(beam.PTransform):
         live = beam.pvalue.AsSingleton(plans | "CountItems" >> beam.Map(count_items))
         exact = done | "MeasureRecall" >> MeasureRecall(live, settings.recall_queries, K, settings.space, settings.seed)
         alone = done | "MeasureShards" >> MeasureShards(settings, K)
-        if given.is_foreign:
-            _hand_back(self.scratch, read.batches | "FindRepeats" >> FindRepeats(items), "repeats")
         for name in (FAILED, LEDGER, DIGESTS):
             _hand_back(self.scratch, read[name], name)
         for name, moments in (("began", began), ("ended", ended)):
@@ -87,6 +86,13 @@ class BuildIndex(beam.PTransform):
         exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=_no_order)
         alone | "HandBackAlone" >> HandBack(_path(self.scratch, "alone"), key=_by_shard)
         return made | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
+
+    def _unless_repeated(self, pieces: beam.PCollection, ids: beam.PCollection) -> beam.PCollection:
+        if not self.given.ids_may_repeat:
+            return pieces
+        repeats = ids | "FindRepeats" >> FindRepeats(self.given.source.items)
+        _hand_back(self.scratch, repeats, "repeats")
+        return pieces | "UnlessRepeated" >> beam.FlatMap(unless_repeated, beam.pvalue.AsIter(repeats))
 
     def _merged(self, built: beam.PCollection, known: beam.pvalue.AsSingleton) -> Any:
         spill = self._spill_folder()
@@ -175,8 +181,8 @@ def collect_index(scratch: str, given: IndexInput) -> IndexResult:
     """
     names = ("ledger", "plans", "exact", "began", "ended", "alone", "failed", "digests", "peaks")
     rows = {name: read_rows(_path(scratch, name)) for name in names}
-    if given.is_foreign:
-        _refuse_repeats(read_rows(_path(scratch, "repeats")))
+    if given.ids_may_repeat:
+        refuse_repeats(read_rows(_path(scratch, "repeats")))
     totals = balance("index", rows["ledger"], expected_in=given.manifest.items)
     placed = LedgerEntry("assign", "all", totals.items_out, count_items(rows["plans"]))
     balance("assign", [placed], expected_in=totals.items_out)
@@ -186,10 +192,3 @@ def collect_index(scratch: str, given: IndexInput) -> IndexResult:
     manifest = given.with_digest(sum_digests(rows["digests"]))
     peak = max((peak.peak_rss_bytes for peak in rows["peaks"]), default=None)
     return IndexResult(outcome, manifest, totals, tuple(rows["failed"]), seconds, peak)
-
-
-def _refuse_repeats(repeats: list[tuple[str, int]]) -> None:
-    if repeats:
-        shown = ", ".join(f"{item_id!r} ({count} times)" for item_id, count in repeats[:10])
-        more = f" and {len(repeats) - 10} more" if len(repeats) > 10 else ""
-        raise CatalogError(f"{len(repeats)} item_id(s) stand more than once: {shown}{more}; ids must be unique")

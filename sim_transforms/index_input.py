@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sim_transforms.errors import UsageError
 from sim_transforms.records.ledger import LedgerTotals
 from sim_transforms.records.manifests import EmbeddingsManifest
 from sim_transforms.records.vectors import VectorSource
@@ -23,6 +24,12 @@ class IndexInput:
     manifest: EmbeddingsManifest
     is_foreign: bool
 
+    @property
+    def ids_may_repeat(self) -> bool:
+        """Whether ids have to be checked: those of an artefact are unique, and so are row numbers."""
+        numbered = all(piece.path.endswith(".npy") and not piece.ids for piece in self.source.pieces)
+        return self.is_foreign and not numbered
+
     def with_digest(self, digest: str) -> EmbeddingsManifest:
         """The description once the content is known."""
         return replace(self.manifest, catalog_digest=digest) if self.is_foreign else self.manifest
@@ -41,6 +48,8 @@ def open_embeddings(path: Path, ids: Path | None, space: str) -> IndexInput:
         DamagedArtefact: the artefact's manifest cannot be read.
     """
     if (path / "manifest.json").is_file():
+        if ids is not None:
+            raise UsageError(f"--ids {ids}: only an .npy file takes its ids from a text file; {path} is none")
         manifest = EmbeddingsManifest.load(path)
         source = plan_parquet([path / entry.name for entry in manifest.files], manifest.dimension)
         return IndexInput(source, manifest, is_foreign=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from sim_transforms.hnsw.spaces import space_of
-from sim_transforms.records.batches import Array, column_of
+from sim_transforms.records.batches import Array, column_of, vectors_of
 from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry
 from sim_transforms.records.vectors import VectorBatch, VectorPiece
@@ -19,6 +19,7 @@ from sim_transforms.storage.vector_files import read_piece
 FAILED = "failed"
 LEDGER = "ledger"
 DIGESTS = "digests"
+IDS = "ids"
 STAGE = "index"
 
 _MESSAGES = {
@@ -28,6 +29,7 @@ _MESSAGES = {
     "missing_vector": "there is no vector",
     "wrong_length": "the vector has another length than the others",
     "missing_id": "there is no item_id",
+    "bad_item_id": "item_id holds control characters, no valid Unicode, or more than 1,024 bytes",
 }
 
 
@@ -35,26 +37,30 @@ _MESSAGES = {
 class ReadEmbeddings(beam.PTransform):
     """VectorPieces -> RecordBatches; beside them `failed` FailedItem, `ledger` LedgerEntry and `digests` text a piece.
 
+    A fourth output, `ids`: RecordBatches of item_id, file and row of all rows that have an id, rejected ones too.
+
     Attributes:
         space: name of the index's space.
         dimension: of the vectors.
         digest: whether content digests are wanted, which `sum_digests` joins.
+        ids: whether the ids are wanted.
     """
 
     space: str
     dimension: int
     digest: bool
+    ids: bool
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def expand(self, pieces: beam.PCollection[VectorPiece]) -> Any:
         """Spreads the pieces over the workers and reads each."""
-        reader = beam.ParDo(_Read(self.space, self.dimension, self.digest))
+        reader = beam.ParDo(_Read(self.space, self.dimension, self.digest, self.ids))
         return (
             pieces
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> reader.with_outputs(FAILED, LEDGER, DIGESTS, main="batches")
+            | "Read" >> reader.with_outputs(FAILED, LEDGER, DIGESTS, IDS, main="batches")
         )
 
 
@@ -63,12 +69,13 @@ _Output: TypeAlias = (
     | beam.pvalue.TaggedOutput[Literal["failed"], FailedItem]
     | beam.pvalue.TaggedOutput[Literal["ledger"], LedgerEntry]
     | beam.pvalue.TaggedOutput[Literal["digests"], str]
+    | beam.pvalue.TaggedOutput[Literal["ids"], pa.RecordBatch]
 )
 
 
 class _Read(beam.DoFn):
-    def __init__(self, space: str, dimension: int, digest: bool) -> None:
-        self._space, self._dimension, self._digest = space, dimension, digest
+    def __init__(self, space: str, dimension: int, digest: bool, ids: bool) -> None:
+        self._space, self._dimension, self._digest, self._ids = space, dimension, digest, ids
 
     def process(self, piece: VectorPiece) -> Iterator[_Output]:
         """Reads one piece in batches."""
@@ -79,6 +86,8 @@ class _Read(beam.DoFn):
             yield from (beam.pvalue.TaggedOutput(FAILED, item) for item in failed)
             if self._digest:
                 content += _content(kept)
+            if self._ids:
+                yield beam.pvalue.TaggedOutput(IDS, places_of(batch, piece))
             if kept.num_rows:
                 yield kept
         yield beam.pvalue.TaggedOutput(LEDGER, LedgerEntry(STAGE, piece.name, rows, rows - rejected, rejected))
@@ -121,8 +130,6 @@ def prepare_batch(batch: VectorBatch, piece: VectorPiece, space: str) -> tuple[p
     for row, reason in enumerate(space_of(space).reject_reasons(batch.vectors)):
         reasons[row] = reasons[row] or reason
     ids = batch.columns.column("item_id")
-    for row in np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False)).tolist():
-        reasons[row] = "missing_id"
     keep = [row for row, reason in enumerate(reasons) if reason is None]
     rows = batch.columns if len(keep) == len(reasons) else batch.columns.take(pa.array(keep, pa.int32()))
     failed = [
@@ -133,9 +140,17 @@ def prepare_batch(batch: VectorBatch, piece: VectorPiece, space: str) -> tuple[p
     return rows.append_column("embedding", column_of(space_of(space).prepare(batch.vectors[keep]))), failed
 
 
+def places_of(batch: VectorBatch, piece: VectorPiece) -> pa.RecordBatch:
+    """item_id, file (name, encoded as a dictionary) and row of the rows that have an id."""
+    ids = batch.columns.column("item_id")
+    file = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(ids), np.int8)), [piece.path.rsplit("/", 1)[-1]])
+    rows = pa.array(np.arange(batch.row, batch.row + len(ids), dtype=np.int64))
+    return pa.record_batch({"item_id": ids, "file": file, "row": rows}).filter(ids.is_valid())
+
+
 def _content(batch: pa.RecordBatch) -> int:
     """Sum of the rows' digests: the same in whatever order and batches the rows come."""
-    vectors: Array = batch.column("embedding").flatten().to_numpy().reshape(batch.num_rows, -1)
+    vectors: Array = vectors_of(batch.column("embedding"))
     others = [batch.column(name).to_pylist() for name in batch.schema.names if name != "embedding"]
     rows = zip(vectors, zip(*others, strict=True), strict=True)
     return sum(

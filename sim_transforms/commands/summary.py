@@ -55,6 +55,8 @@ def summary_text(summary: RunSummary) -> str:
         f"{_speed(indexed)}, {indexed['bytes']:,} bytes",
         f"version    {counts['version']} in {indexed['folder']}",
     ]
+    if indexed["rejected"]:
+        lines.append(f"rejects    {indexed['rejects']} names each with its reason")
     if summary.evaluation is not None:
         lines.append(evaluation_text(summary.evaluation))
     if not summary.indexed.skipped and indexed.get("estimate"):

@@ -21,13 +21,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import CatalogError
-from sim_transforms.records.items import FailedItem, MediaRef, Scalar, split_of
+from sim_transforms.records.items import MAX_ID_BYTES, FailedItem, MediaRef, Scalar, split_of
 
 OWN_COLUMNS = ("item_id", "uri", "label", "split")
 _RESERVED = ("row", "digest", "embedding", "shard")
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 STAGE = "catalog"
-MAX_ID_BYTES = 1024
 
 
 @dataclass(frozen=True)

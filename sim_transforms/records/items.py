@@ -9,6 +9,8 @@ import pyarrow as pa
 Scalar = str | int | float | bool | None
 Split = Literal["train", "test"]
 
+MAX_ID_BYTES = 1024  # of an item_id, in UTF-8
+
 
 @dataclass(frozen=True, order=True)
 class MediaRef:

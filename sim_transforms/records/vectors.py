@@ -60,9 +60,9 @@ class VectorBatch:
 
     Attributes:
         row: row of the file that the batch starts with.
-        columns: RecordBatch of item_id (text, null where there is none) and the metadata.
+        columns: RecordBatch of item_id (text, null where there is none or an empty one) and the metadata.
         vectors: [n, dim] float32; NaN in rows that have no such vector.
-        reasons: [n] null, or why the row has no vector: missing_vector, wrong_length.
+        reasons: [n] null, or why the row cannot be used: missing_vector, wrong_length, missing_id, bad_item_id.
     """
 
     row: int

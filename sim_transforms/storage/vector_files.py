@@ -3,6 +3,7 @@
 Planned on the driver from the files' own metadata, read piece by piece on the workers; no file is ever held whole.
 """
 
+import codecs
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import UsageError
 from sim_transforms.records.vectors import VectorBatch, VectorPiece, VectorSource
+from sim_transforms.storage.plain_parquet import carried, ids_of, open_plain
 
 Array = np.ndarray[Any, Any]
 
@@ -55,10 +57,19 @@ def read_piece(piece: VectorPiece, dimension: int) -> Iterator[VectorBatch]:
         yield from _read_array(piece, dimension)
         return
     groups, row = list(range(piece.first, piece.first + piece.count)), piece.row
-    with pq.ParquetFile(piece.path, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_rows(dimension), row_groups=groups):
+    with open_plain(piece.path) as file:
+        names = [name for name in file.schema_arrow.names if name != _SPLIT]
+        rows = min(batch_rows(dimension), _rows_within(file.metadata, groups))
+        for batch in file.iter_batches(rows, row_groups=groups, columns=names):
             yield _of_parquet(batch, row, dimension)
             row += batch.num_rows
+
+
+def _rows_within(metadata: Any, groups: list[int]) -> int:
+    """Rows of at most 4 MiB together, as wide as they are on average in these row groups."""
+    rows = sum(metadata.row_group(group).num_rows for group in groups)
+    size = sum(metadata.row_group(group).total_byte_size for group in groups)
+    return max(1, 2 * BATCH_BYTES * rows // max(size, 1))
 
 
 def _plan_array(path: Path, ids: Path | None) -> VectorSource:
@@ -90,9 +101,17 @@ def _line_offsets(ids: Path, starts: range, items: int, path: Path) -> list[int]
             if count < items and count in starts:
                 offsets.append(place)
             place, count = place + len(line), count + 1
+            _check_line(line, count, ids)
     if count != items:
         raise UsageError(f"--ids {ids}: found {count:,} lines, but {path} holds {items:,} vectors; one id a line")
     return offsets
+
+
+def _check_line(line: bytes, number: int, ids: Path) -> None:
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--ids {ids}: line {number}, {line.rstrip()[:40]!r}, is no UTF-8 text: {error}") from error
 
 
 def _read_array(piece: VectorPiece, dimension: int) -> Iterator[VectorBatch]:
@@ -102,8 +121,9 @@ def _read_array(piece: VectorPiece, dimension: int) -> Iterator[VectorBatch]:
         with np.errstate(over="ignore"):
             rows = _rows_of(piece.path, start, min(start + batch_rows(dimension), end))
             vectors = np.ascontiguousarray(rows, np.float32)
-        names = pa.array(itertools.islice(ids, len(vectors)), pa.string())
-        yield VectorBatch(start, pa.record_batch([names], ["item_id"]), vectors, (None,) * len(vectors))
+        names, bad = ids_of(pa.array(itertools.islice(ids, len(vectors)), pa.string()))
+        columns = pa.record_batch([names], ["item_id"])
+        yield VectorBatch(start, columns, vectors, _reasons([None] * len(vectors), names, bad))
 
 
 def _rows_of(path: str, start: int, end: int) -> Array:
@@ -116,15 +136,21 @@ def _rows_of(path: str, start: int, end: int) -> Array:
     return rows.reshape(-1, array.shape[1])
 
 
-def _read_ids(piece: VectorPiece) -> Iterator[str | None]:
+def _read_ids(piece: VectorPiece) -> Iterator[str]:
     with open(piece.ids, "rb") as file:
         file.seek(piece.ids_offset)
-        for line in file:
-            text = line.rstrip(b"\n").removesuffix(b"\r")
-            try:
-                yield text.decode() or None
-            except UnicodeDecodeError as error:
-                raise UsageError(f"--ids {piece.ids}: the line {text[:40]!r} is no UTF-8 text") from error
+        for number, line in enumerate(file):
+            start = codecs.BOM_UTF8 if piece.ids_offset + number == 0 else b""
+            yield line.removeprefix(start).rstrip(b"\n").removesuffix(b"\r").decode()
+
+
+def _reasons(reasons: list[str | None], ids: pa.Array, bad: list[int]) -> tuple[str | None, ...]:
+    """Why rows cannot be used; what is wrong with the id is said before what is wrong with the vector."""
+    for row in bad:
+        reasons[row] = "bad_item_id"
+    for row in np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False)).tolist():
+        reasons[row] = "missing_id"
+    return tuple(reasons)
 
 
 @dataclass(frozen=True)
@@ -150,14 +176,27 @@ def plan_parquet(files: Sequence[Path], dimension: int | None = None) -> VectorS
                 items += file.metadata.num_rows
         except (OSError, pa.ArrowInvalid) as error:
             raise UsageError(f"--embeddings {path}: no readable Parquet file: {error}") from error
+    found = dimension or _agreed_dimension(schemas) or _first_length(pieces)
+    return VectorSource(tuple(pieces), items, found, _agreed_metadata(schemas), tuple(_stat(path) for path in files))
+
+
+def _agreed_metadata(schemas: Sequence[tuple[Path, _Schema]]) -> dict[str, str]:
     first, schema = schemas[0]
     for path, other in schemas[1:]:
-        dimensions = {d for d in (schema.dimension, other.dimension) if d is not None}
-        if other.metadata != schema.metadata or len(dimensions) > 1:
-            raise UsageError(f"--embeddings {path}: its columns {other} differ from those of {first}: {schema}")
-    known = [s.dimension for _, s in schemas if s.dimension is not None]
-    found = dimension or (known[0] if known else _first_length(pieces))
-    return VectorSource(tuple(pieces), items, found, schema.metadata, tuple(_stat(path) for path in files))
+        if other.metadata != schema.metadata:
+            differ = dict(sorted(other.metadata.items() ^ schema.metadata.items()))
+            raise UsageError(f"--embeddings {path}: its columns differ from those of {first} in {', '.join(differ)}")
+    return schema.metadata
+
+
+def _agreed_dimension(schemas: Sequence[tuple[Path, _Schema]]) -> int | None:
+    """The dimension that the schemas name, null where none does."""
+    known = [(path, schema.dimension) for path, schema in schemas if schema.dimension is not None]
+    for path, dimension in known[1:]:
+        if dimension != known[0][1]:
+            found = f"its vectors have {dimension} values, those of {known[0][0]} {known[0][1]}"
+            raise UsageError(f"--embeddings {path}: {found}; one dimension is expected")
+    return known[0][1] if known else None
 
 
 def _groups(path: Path, metadata: Any) -> Iterator[VectorPiece]:
@@ -176,9 +215,11 @@ def _schema_of(path: Path, schema: pa.Schema) -> _Schema:
     for name in ("item_id", "embedding"):
         if name not in schema.names:
             raise UsageError(f"--embeddings {path}: found columns {schema.names}; item_id and embedding are expected")
-    kind = schema.field("item_id").type
-    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_null)
-    if not any(test(kind) for test in texts):
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise UsageError(f"--embeddings {path}: the column {twice[0]} stands more than once; rename or drop one")
+    kind = _value_type(schema.field("item_id").type)
+    if not any(test(kind) for test in (*_TEXTS, pa.types.is_integer, pa.types.is_null)):
         raise UsageError(f"--embeddings {path}: item_id is {kind}; text or whole numbers are expected")
     vectors = schema.field("embedding").type
     fixed = pa.types.is_fixed_size_list(vectors)
@@ -189,13 +230,19 @@ def _schema_of(path: Path, schema: pa.Schema) -> _Schema:
     return _Schema(vectors.list_size if fixed else None, metadata)
 
 
-_OWN = ("item_id", "embedding", "split")
+_SPLIT = "split"  # belongs to evaluation, not to the index
+_OWN = ("item_id", "embedding", _SPLIT)
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _plain(path: Path, field: pa.Field) -> str:
     if field.name in _RESERVED:
         raise UsageError(f"--embeddings {path}: the column {field.name} is written by the index itself; rename it")
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    kind = _value_type(field.type)
     for test, name in _PLAIN:
         if test(kind):
             return name
@@ -206,20 +253,19 @@ def _plain(path: Path, field: pa.Field) -> str:
 
 
 _PLAIN = (
-    (pa.types.is_string, "string"),
-    (pa.types.is_large_string, "string"),
+    *((test, "string") for test in _TEXTS),
+    (pa.types.is_uint64, "string"),  # as in a catalog: it may not fit int64
     (pa.types.is_integer, "int64"),
     (pa.types.is_floating, "double"),
     (pa.types.is_boolean, "bool"),
     (pa.types.is_null, "string"),
 )
-_TYPES = {"string": pa.string(), "int64": pa.int64(), "double": pa.float64(), "bool": pa.bool_()}
 
 
 def _first_length(pieces: list[VectorPiece]) -> int:
     """Length of the first vector that there is; 1 where there is none."""
     for piece in pieces:
-        with pq.ParquetFile(piece.path, pre_buffer=False) as file:
+        with open_plain(piece.path) as file:
             groups = list(range(piece.first, piece.first + piece.count))
             for batch in file.iter_batches(64, row_groups=groups, columns=["embedding"]):
                 lengths = pc.list_value_length(batch.column("embedding")).drop_null()
@@ -238,14 +284,13 @@ def _of_parquet(batch: pa.RecordBatch, row: int, dimension: int) -> VectorBatch:
     values = column.filter(pa.array(fits)).flatten().to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
         vectors[fits] = values.reshape(-1, dimension).astype(np.float32)
-    reasons = tuple(
-        "missing_vector" if m else None if f else "wrong_length" for m, f in zip(missing, fits, strict=True)
-    )
-    columns = {"item_id": batch.column("item_id").cast(pa.string())}
+    reasons = ["missing_vector" if m else None if f else "wrong_length" for m, f in zip(missing, fits, strict=True)]
+    ids, bad = ids_of(batch.column("item_id"))
+    columns = {"item_id": ids}
     for field in sorted(batch.schema, key=lambda f: f.name):
         if field.name not in _OWN:
-            columns[field.name] = batch.column(field.name).cast(_TYPES[_plain(Path(), field)])
-    return VectorBatch(row, pa.record_batch(columns), vectors, tuple(reasons))
+            columns[field.name] = carried(batch.column(field.name), _plain(Path(), field))
+    return VectorBatch(row, pa.record_batch(columns), vectors, _reasons(reasons, ids, bad))
 
 
 def _stat(path: Path) -> tuple[str, int, int]:

@@ -7,9 +7,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.cli import main
+from pipelines.index import build_index
+from sim_transforms.errors import CatalogError
+from sim_transforms.index_input import open_embeddings
 from sim_transforms.lookup.open import open_version
+from sim_transforms.records.batches import column_of
+from sim_transforms.records.ledger import LedgerTotals
+from sim_transforms.records.manifests import EmbeddingsManifest
+from sim_transforms.settings.stages import IndexSettings
+from sim_transforms.storage.checksums import file_entry
 from tests.unit.hnsw.clouds import clustered
 
 IN_PROCESS = ["--runner=FnApiRunner", "--direct_running_mode=in_memory"]
@@ -132,7 +141,8 @@ def test_index_too_many_rejects_fail_before_anything_is_published(
 def test_index_repeated_ids_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = _parquet(tmp_path / "v.parquet", clustered(30, 3), ["a", "b", *map(str, range(26)), "b", "b"])
     assert _index(tmp_path, "--embeddings", path) == 2
-    assert "1 item_id(s) stand more than once: 'b' (3 times)" in capsys.readouterr().err
+    places = "'b' (3 times: v.parquet#1, v.parquet#28, v.parquet#29)"
+    assert f"1 item_id(s) stand more than once: {places}" in capsys.readouterr().err
     assert not (tmp_path / "store" / "LATEST").exists()
 
 
@@ -150,3 +160,82 @@ def test_index_wrong_usage_exits_2(
 ) -> None:
     assert _index(tmp_path, *flags) == 2
     assert message in capsys.readouterr().err
+
+
+def test_index_id_of_a_rejected_row_and_of_another_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors = clustered(30, 3)
+    vectors[4] = 0
+    path = _parquet(tmp_path / "v.parquet", vectors, ["twice" if row in (2, 4) else str(row) for row in range(30)])
+    assert _index(tmp_path, "--embeddings", path) == 2
+    assert "'twice' (2 times: v.parquet#2, v.parquet#4)" in capsys.readouterr().err
+
+
+def test_index_of_repeated_ids_builds_nothing(tmp_path: Path) -> None:
+    path = _parquet(tmp_path / "v.parquet", clustered(30, 3), ["a", "a", *map(str, range(28))])
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    given = open_embeddings(Path(path), None, "cosine")
+    with pytest.raises(CatalogError, match="'a'"):
+        build_index(given, parts, IndexSettings(), PipelineOptions(IN_PROCESS))
+    assert (parts / "ledger.rows").exists()
+    assert not list(parts.rglob("*.arrow"))
+
+
+def test_index_rejects_are_named_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vectors = clustered(40, 3)
+    vectors[7] = 0
+    np.save(tmp_path / "v.npy", vectors)
+    assert _index(tmp_path, "--embeddings", str(tmp_path / "v.npy")) == 0
+    assert f"rejects    {tmp_path / 'work' / 'index_rejects.parquet'} names each" in capsys.readouterr().out
+
+
+def test_index_all_rejected_fails_even_where_any_share_is_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    column = pa.array([None, None], pa.list_(pa.float32()))
+    pq.write_table(pa.table({"item_id": ["a", "b"], "embedding": column}), tmp_path / "v.parquet")
+    flags = ["--embeddings", str(tmp_path / "v.parquet"), "--set", "preprocess.max_reject_share=1.0"]
+    assert _index(tmp_path, *flags) == 1
+    assert "2 of 2 items (100.0%) were rejected (2 missing_vector)" in capsys.readouterr().err
+    assert not (tmp_path / "store" / "LATEST").exists()
+
+
+def test_index_of_an_artefact_gives_its_own_model_and_catalog(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _artefact(tmp_path / "embeddings", clustered(50, 4))
+    assert _index(tmp_path, "--embeddings", str(folder), "--json") == 0
+    assert _answer(capsys)["accepted"] == 50
+    manifest = open_version(str(tmp_path / "store")).manifest
+    assert (manifest.model, manifest.catalog) == ("m" * 64, "c" * 64)
+
+
+def test_index_ids_beside_an_artefact_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _artefact(tmp_path / "embeddings", clustered(5, 4))
+    assert _index(tmp_path, "--embeddings", str(folder), "--ids", "ids.txt") == 2
+    assert "only an .npy file takes its ids from a text file" in capsys.readouterr().err
+
+
+def test_index_changed_reject_limit_is_judged_again(tmp_path: Path) -> None:
+    vectors = clustered(40, 3)
+    vectors[:4] = 0
+    np.save(tmp_path / "v.npy", vectors)
+    flags = ["--embeddings", str(tmp_path / "v.npy")]
+    assert _index(tmp_path, *flags, "--set", "preprocess.max_reject_share=0.2") == 0
+    assert _index(tmp_path, *flags) == 1
+
+
+def _artefact(folder: Path, vectors: np.ndarray) -> Path:
+    folder.mkdir()
+    ids = [f"item-{row}" for row in range(len(vectors))]
+    name = "embeddings-00000-of-00001.parquet"
+    pq.write_table(pa.table({"item_id": ids, "split": ids, "embedding": column_of(vectors)}), folder / name)
+    totals = LedgerTotals(len(vectors), len(vectors), 0, 0)
+    files = (file_entry(folder, name),)
+    manifest = EmbeddingsManifest(
+        len(vectors), vectors.shape[1], "cosine", "m" * 64, "c" * 64, {}, len(vectors), totals, files
+    )
+    (folder / "manifest.json").write_text(manifest.text())
+    return folder
