@@ -145,7 +145,9 @@ def test_index_run_after_its_estimate_compares_both(tmp_path: Path, capsys: pyte
     stages = Stages(running, running.settings())
     results = run_stage(stages.index(), StageState(work), running.notify).results
     rows = {row["name"]: row for row in results["estimate"]}
-    assert rows.keys() == {"shards", "index_bytes", "disk_bytes", "seconds"}
+    memory = {"worker_peak_bytes", "driver_peak_bytes"}
+    assert rows.keys() == {"shards", "index_bytes", "disk_bytes", "seconds", *memory}
+    assert all(rows[name]["measured"] > 2**27 for name in memory)
     assert rows["index_bytes"]["ratio"] == pytest.approx(1.0, abs=0.02)
     assert rows["disk_bytes"]["ratio"] == pytest.approx(1.0, abs=0.2)
     version = Path(results["folder"])
