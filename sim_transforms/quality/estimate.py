@@ -83,7 +83,7 @@ class Estimate:
         shard_files_bytes: of the Arrow files of the shards.
         graphs_bytes: of the shards' graphs and links, before they are merged.
         disk_bytes: that the job adds at its peak: all of the above but the embeddings, the parts, the version in the
-            store, and on Beam's own runner what is shuffled.
+            store, and on Beam's own runner what meets at shards.
         shuffled_bytes: through the runner's shuffle.
         worker_peak_bytes: memory of the largest SDK process, in the stage `worker_peak_stage`; bounded by the cap on
             shards, but for the upper layers.
@@ -144,7 +144,7 @@ def predict(inputs: Inputs, settings: IndexSettings, workers: Workers) -> Estima
     memory = worker_bytes(inputs, settings)
     stage = max(memory, key=memory.__getitem__)
     # On Beam's own runner what is grouped waits in files (`group_in_files`).
-    spilled = shuffled if workers.local else 0
+    spilled = grouped_bytes(inputs, settings) if workers.local else 0
     driver = DRIVER_BASE_BYTES + index + 4 * inputs.items
     driver += memory[stage] - BASE_BYTES if workers.in_process else 0
     version = index + round(inputs.items * (inputs.row_bytes + 4))
@@ -176,16 +176,21 @@ def _graph_bytes(m: int) -> int:
     return 8 * m + 16 * m
 
 
-def shuffled_bytes(inputs: Inputs, settings: IndexSettings) -> int:
-    """Payload of the elements that are grouped: items, queries to neighbour shards, their answers, upper items."""
+def grouped_bytes(inputs: Inputs, settings: IndexSettings) -> int:
+    """Payload of what meets at shards: items, queries to neighbour shards, their answers, upper items."""
     vector = 4 * inputs.dimension
-    shards = expected_shards(inputs.items, settings)
-    neighbors = min(settings.neighbor_shards, max(0, shards - 1))
+    neighbors = min(settings.neighbor_shards, max(0, expected_shards(inputs.items, settings) - 1))
     query, answer = vector + 4, 4 + foreign_links(settings) * 8
     per_item = vector + inputs.row_bytes + neighbors * (query + answer) + (vector + 4) / settings.m
+    return round(inputs.items * per_item)
+
+
+def shuffled_bytes(inputs: Inputs, settings: IndexSettings) -> int:
+    """Payload of all elements that are grouped: what meets at shards, the sample, the answers that are measured."""
+    vector, shards = 4 * inputs.dimension, expected_shards(inputs.items, settings)
     sampled = sample_size(inputs.items, shard_cap(inputs.items, settings)) * vector
     measured = settings.recall_queries * (vector + 8 + shards * 8 * 11)
-    return round(inputs.items * per_item + sampled + measured)
+    return grouped_bytes(inputs, settings) + sampled + measured
 
 
 def worker_bytes(inputs: Inputs, settings: IndexSettings) -> dict[str, int]:

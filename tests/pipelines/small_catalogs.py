@@ -45,7 +45,7 @@ def command(*arguments: str) -> list[str]:
 
 def ruiji(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
     """Runs the command and checks its exit code."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=quiet(), timeout=300, check=False)
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=quiet(), timeout=540, check=False)
     assert done.returncode == expect, done.stderr[-4000:]
     return done
 

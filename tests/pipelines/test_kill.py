@@ -117,7 +117,7 @@ def _kill_in(stage: str, delay: float, config: Path, work: Path) -> bool:
 
 def _kill_publishing(step: str, config: Path, work: Path) -> bool:
     arguments = [sys.executable, "-c", _PUBLISH_KILLER, step, *_arguments(config, work)]
-    done = subprocess.run(arguments, capture_output=True, text=True, env=quiet(), timeout=300, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, env=quiet(), timeout=540, check=False)
     return done.returncode == -signal.SIGKILL and "killed here" in done.stderr
 
 
