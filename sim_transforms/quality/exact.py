@@ -111,7 +111,7 @@ def _distances(kind: Space, query: Floats, vectors: NDArray[np.float64]) -> Floa
 
 
 def _rounding(kind: Space, queries: Floats, part: Floats) -> NDArray[np.float64]:
-    """[q] bound of the error of `native_distances` against [n, d].
+    """[q] bound of the error of the distances behind `_rough` against [n, d]; its half squares are off by half of it.
 
     A sum of d float32 products is off by at most d * 2^-24 of the sum of their sizes (Higham 2002, section 3.1), and
     that is at most the squared lengths of both, taken from the centre as the space itself does in `l2`.
