@@ -12,8 +12,7 @@ import numpy as np
 from sim_transforms.assign_shards import read_shard
 from sim_transforms.build_shards import read_graph
 from sim_transforms.hnsw.merge import write_shard_file
-from sim_transforms.hnsw.search import NativeSearcher
-from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.hnsw.walk import open_graph, walk
 from sim_transforms.quality.exact import exact_neighbors
 from sim_transforms.quality.recall import drop_self, recall_interval
 from sim_transforms.records.batches import Array, QueryBlock, ShardPlan, vectors_of
@@ -134,7 +133,7 @@ class MeasureShards(beam.PTransform):
 def measure_shard(plan: ShardPlan, settings: IndexSettings, k: int) -> Iterable[ShardRecall]:
     """Recall of a shard searched on its own at ef_construction, on SHARD_QUERIES of its items, by hash of their ids.
 
-    Gives nothing for a shard of one item, which has no neighbours.
+    Each is searched as if it were not in the shard. Gives nothing for a shard of one item, which has no neighbours.
     """
     graph = read_graph(plan)
     if len(graph.vectors) < 2:
@@ -146,10 +145,9 @@ def measure_shard(plan: ShardPlan, settings: IndexSettings, k: int) -> Iterable[
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard.hnsw"
         write_shard_file(graph, path, settings)
-        found, gaps = NativeSearcher(path, settings.space, *graph.vectors.shape).search(queries, k + 1, max(ef, k + 1))
+        _, found = walk(open_graph(path), queries, rows, k, ef)
     near, exact = exact_neighbors(queries, graph.vectors, k + 1, settings.space)
-    exact = drop_self(near, space_of(settings.space).to_distances(exact), rows, k)
-    yield ShardRecall(plan.number, recall_interval(drop_self(found, gaps, rows, k), exact, k, ef))
+    yield ShardRecall(plan.number, recall_interval(found, drop_self(near, exact, rows, k), k, ef))
 
 
 def merge_answers(answers: list[tuple[Array, Array]], asked: QueryBlock, k: int) -> ExactAnswer:

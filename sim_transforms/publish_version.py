@@ -25,8 +25,8 @@ from sim_transforms.hnsw.searcher import Searcher
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.measure_recall import ExactAnswer
 from sim_transforms.merge_shards import part_paths
-from sim_transforms.quality.recall import RAISE, choose_ef, drop_self, recall_interval
-from sim_transforms.records.batches import ShardPlan
+from sim_transforms.quality.recall import RAISE, choose_ef, interval_of, tie_aware_recall
+from sim_transforms.records.batches import Array, ShardPlan
 from sim_transforms.records.manifests import (
     Calibration,
     Canary,
@@ -119,7 +119,9 @@ def _write_items(path: Path, plans: Sequence[ShardPlan]) -> None:
 def measure_version(
     folder: Path, exact: ExactAnswer, described: VersionManifest, search: SearchSettings
 ) -> tuple[int, tuple[RecallInterval, ...], tuple[Canary, ...]]:
-    """Chooses ef_search for the recall target and measures recall@1 and recall@10 at it, as look-ups will search.
+    """Chooses ef_search for the recall target and measures recall@1 and recall@10 at it.
+
+    Each sampled item is searched as if it had never been indexed, so that the recall is that of new queries.
 
     Raises:
         RecallError: no ef_search up to 2,000 reaches the target.
@@ -136,7 +138,8 @@ def measure_version(
         Canary(int(row), tuple(int(r) for r in answer if r >= 0))
         for row, answer in zip(exact.rows[:CANARIES], found, strict=True)
     )
-    return chosen.ef_search, (measure(chosen.ef_search, 1), chosen), canaries
+    at_one = interval_of(measure(chosen.ef_search, 1), 1, chosen.ef_search)
+    return chosen.ef_search, (at_one, chosen), canaries
 
 
 def _advice(described: VersionManifest) -> str:
@@ -146,13 +149,13 @@ def _advice(described: VersionManifest) -> str:
     return RAISE_ROUTED.format(probe=min(described.parameters["probe"], shards), shards=shards)
 
 
-def _measurement(searcher: Searcher, exact: ExactAnswer, space: str) -> Callable[[int, int], RecallInterval]:
+def _measurement(searcher: Searcher, exact: ExactAnswer, space: str) -> Callable[[int, int], Array]:
+    """(ef_search, k) -> [q] recall@k of the sampled items."""
     distances = space_of(space).to_distances(exact.distances)
 
-    def measure(ef: int, k: int) -> RecallInterval:
-        found, found_distances = searcher.search(exact.vectors, k + 1, max(ef, k + 1))
-        others = drop_self(found, found_distances, exact.rows, k)
-        return recall_interval(others, distances[:, :k], k, ef)
+    def measure(ef: int, k: int) -> Array:
+        _, found = searcher.search(exact.vectors, k, ef, without=exact.rows)
+        return tie_aware_recall(found, distances[:, :k])
 
     return measure
 

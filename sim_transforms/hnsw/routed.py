@@ -159,7 +159,9 @@ class RoutedSearcher(Searcher):
         """Numbers of the shards that are open now, least recently used first."""
         return self._opened.numbers
 
-    def search_native(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+    def search_native(
+        self, vectors: Array, k: int, ef_search: int, without: Array | None = None
+    ) -> tuple[Array, Array]:
         """See `Searcher`; `ef_search` holds in each shard, and ties go to the lower row.
 
         Raises:
@@ -172,14 +174,18 @@ class RoutedSearcher(Searcher):
         block = max(1, min(BLOCK, _BLOCK_ANSWERS // k))
         for start in range(0, len(vectors) if self._index.shards else 0, block):
             part = slice(start, start + block)
-            self._search_block(vectors[part], rows[part], distances[part], ef_search)
+            own = None if without is None else without[part]
+            self._search_block(vectors[part], rows[part], distances[part], ef_search, own)
         return rows, distances
 
-    def _search_block(self, queries: Array, rows: Array, distances: Array, ef_search: int) -> None:
+    def _search_block(
+        self, queries: Array, rows: Array, distances: Array, ef_search: int, without: Array | None
+    ) -> None:
         """Fills `rows` and `distances`, [b, k] each, shard by shard."""
         cells = route(queries, self._index.points, self._probe, self._space.is_inner_product)
         for number, asked in self._in_order(group_by_shard(cells)):
-            found, native = self._search_shard(number, queries[asked], rows.shape[1], ef_search)
+            own = None if without is None else without[asked]
+            found, native = self._search_shard(number, queries[asked], rows.shape[1], ef_search, own)
             rows[asked], distances[asked] = keep_nearest(rows[asked], distances[asked], found, native)
 
     def _in_order(self, groups: dict[int, Array]) -> Iterator[tuple[int, Array]]:
@@ -188,10 +194,15 @@ class RoutedSearcher(Searcher):
         yield from ((number, groups[number]) for number in opened)
         yield from ((number, asked) for number, asked in groups.items() if number not in opened)
 
-    def _search_shard(self, number: int, queries: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+    def _search_shard(
+        self, number: int, queries: Array, k: int, ef_search: int, without: Array | None
+    ) -> tuple[Array, Array]:
         """Rows of the version and native distances, [q, k] each."""
         shard = self._index.shards[number]
-        local, native = self._opened.get(number).search_native(queries, k, ef_search)
+        if without is not None:
+            here = (without >= shard.first_row) & (without < shard.first_row + shard.items)
+            without = np.where(here, without - shard.first_row, -1).astype(np.int32)
+        local, native = self._opened.get(number).search_native(queries, k, ef_search, without)
         if local.max(initial=-1) >= shard.items:
             raise DamagedArtefact(f"{shard.path} answers with row {local.max()}, but it holds {shard.items}")
         return np.where(local >= 0, local + np.int32(shard.first_row), np.int32(-1)), native

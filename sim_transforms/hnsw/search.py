@@ -1,4 +1,4 @@
-"""Searches a native file with stock NMSLIB."""
+"""Searches a native file with stock NMSLIB, or as if a row were not there."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from sim_transforms.hnsw.file_format import read_header
 from sim_transforms.hnsw.native import nmslib
 from sim_transforms.hnsw.searcher import Searcher
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.hnsw.walk import Graph, open_graph, walk
 
 Array = np.ndarray[Any, Any]
 
@@ -37,19 +38,30 @@ class NativeSearcher(Searcher):
         if header.items and header.is_inner_product != space_of(space).is_inner_product:
             raise DamagedArtefact(f"{path} was not built for space {space}: its distance type is {header.distance}")
         super().__init__(space_of(space), dimension)
-        self._items = header.items
+        self._path, self._items = path, header.items
+        self._graph: Graph | None = None
         self._index = nmslib.init(method="hnsw", space=self._space.nmslib_space)
         if self._items:
             self._index.loadIndex(str(path), load_data=False)
 
-    def search_native(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
-        """The same for prepared queries, with NMSLIB's own distances."""
+    def search_native(
+        self, vectors: Array, k: int, ef_search: int, without: Array | None = None
+    ) -> tuple[Array, Array]:
+        """The same for prepared queries, with NMSLIB's own distances.
+
+        Raises:
+            UsageError: k or ef_search below 1.
+            DamagedArtefact: with `without`, which checks the whole file the first time: see `read_index`.
+        """
         if k < 1 or ef_search < 1:
             raise UsageError(f"k {k} and ef_search {ef_search} were given; at least 1 is expected")
         rows = np.full((len(vectors), k), -1, np.int32)
         distances = np.full((len(vectors), k), np.inf, np.float32)
         if not self._items or not len(vectors):
             return rows, distances
+        if without is not None:
+            self._graph = self._graph or open_graph(self._path)
+            return walk(self._graph, vectors, without, k, ef_search)
         self._index.setQueryTimeParams({"efSearch": max(ef_search, k)})
         answers = self._index.knnQueryBatch(np.ascontiguousarray(vectors, np.float32), k=k, num_threads=1)
         for place, (found, native) in enumerate(answers):

@@ -22,8 +22,15 @@ class Searcher(ABC):
     def __init__(self, space: Space, dimension: int) -> None:
         self._space, self._dimension = space, dimension
 
-    def search(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+    def search(self, vectors: Array, k: int, ef_search: int, without: Array | None = None) -> tuple[Array, Array]:
         """Nearest items of [q, d] float32 queries, which are prepared for the space here.
+
+        Args:
+            vectors: the queries.
+            k: items wanted.
+            ef_search: width of the beam.
+            without: [q] int32 a row for each query that its search must not touch, as if it had never been indexed
+                (`walk`); -1 for none. Null: as look-ups search.
 
         Returns:
             (rows [q, k] int32, distances [q, k] float32 as the commands show them), nearest first; -1 and infinity
@@ -37,10 +44,12 @@ class Searcher(ABC):
         prepared = self._space.prepare(vectors)
         if too_long(prepared).any():
             raise UsageError("a query is not finite, or longer than 2^62; distances from it would be infinite or NaN")
-        rows, native = self.search_native(prepared, k, ef_search)
+        rows, native = self.search_native(prepared, k, ef_search, without)
         found = self._space.to_distances(np.where(rows >= 0, native, 0))
         return rows, np.where(rows >= 0, found, np.float32(np.inf))
 
     @abstractmethod
-    def search_native(self, vectors: Array, k: int, ef_search: int) -> tuple[Array, Array]:
+    def search_native(
+        self, vectors: Array, k: int, ef_search: int, without: Array | None = None
+    ) -> tuple[Array, Array]:
         """The same for prepared queries, with NMSLIB's own distances."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sim_transforms.errors import RecallError
-from sim_transforms.quality.recall import LADDER, choose_ef, recall_interval, tie_aware_recall
+from sim_transforms.quality.recall import LADDER, choose_ef, recall_interval, sure_recall, tie_aware_recall
 from sim_transforms.records.manifests import RecallInterval
 
 _INF = math.inf
@@ -71,9 +71,9 @@ def test_recall_interval_of_seeded_samples_covers_the_true_recall() -> None:
 
 
 def _measure(recall_of: dict[int, float], asked: list[int]):
-    def measure(ef: int) -> RecallInterval:
+    def measure(ef: int) -> np.ndarray:
         asked.append(ef)
-        return RecallInterval(10, ef, recall_of.get(ef, 1.0), 0.0, 1.0, 100)
+        return np.full(100, recall_of.get(ef, 1.0))
 
     return measure
 
@@ -82,6 +82,24 @@ def test_choose_ef_takes_the_smallest_that_reaches_the_target() -> None:
     asked: list[int] = []
     chosen = choose_ef(_measure({10: 0.9, 12: 0.94, 16: 0.95}, asked), 0.95, 10)
     assert (chosen.ef_search, chosen.recall, asked) == (16, 0.95, [10, 12, 16])
+
+
+def test_choose_ef_allows_for_the_error_of_the_sample() -> None:
+    """A mean that reaches the target on few queries that differ is not enough; on many it is."""
+    few = np.array([0.9, 1.0] * 10)
+    for recalls, ef in ((few, 12), (np.tile(few, 100), 10)):
+        answers = {10: recalls, 12: np.ones(20)}
+        assert choose_ef(lambda rung, answers=answers: answers[rung], 0.945, 10).ef_search == ef
+
+
+def test_sure_recall_is_below_the_true_one_in_19_of_20_samples() -> None:
+    generator = np.random.default_rng(1)
+    samples = generator.binomial(10, 0.97, size=(2000, 300)) / 10
+    assert 0.93 <= np.mean([sure_recall(recalls) <= 0.97 for recalls in samples]) <= 0.97
+
+
+def test_sure_recall_of_one_query_is_its_recall() -> None:
+    assert sure_recall(np.array([0.8])) == 0.8
 
 
 def test_choose_ef_starts_at_k() -> None:
