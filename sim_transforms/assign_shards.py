@@ -13,6 +13,7 @@ import pyarrow as pa
 from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.cells import Cells, arrange
 from sim_transforms.hnsw.levels import draw_levels, highest, of_distinct
+from sim_transforms.hnsw.memory import give_memory_back
 from sim_transforms.hnsw.partition import Partition, centroid_of, shard_cap, split_cell
 from sim_transforms.hnsw.spaces import longest_of, space_of
 from sim_transforms.records.batches import Array, ShardFile, ShardKey, ShardPlan, vectors_of
@@ -97,7 +98,11 @@ def read_shard(path: str) -> pa.Table:
 
 
 def shard_arrays(path: str) -> tuple[Array, Cells, Array]:
-    """(vectors [n, d] float32, their cells, levels [n] int8) of a shard file."""
+    """(vectors [n, d] float32, their cells, levels [n] int8) of a shard file.
+
+    Each step on a shard begins here, so here the memory of the step before it is given back.
+    """
+    give_memory_back()
     table = read_shard(path)
     cells = _unpack(table.schema.metadata[b"cells"])
     return vectors_of(table.column("embedding")), cells, table.column("_level").to_numpy()

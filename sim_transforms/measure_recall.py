@@ -9,7 +9,7 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 
-from sim_transforms.assign_shards import read_shard
+from sim_transforms.assign_shards import read_shard, shard_arrays
 from sim_transforms.build_shards import read_graph
 from sim_transforms.hnsw.merge import write_shard_file
 from sim_transforms.hnsw.walk import open_graph, walk
@@ -72,8 +72,8 @@ class MeasureRecall(beam.PTransform):
         return (
             plans
             | "Answer" >> beam.Map(answer, asked, self.k, self.space)
-            | "GatherAnswers" >> beam.combiners.ToList()
-            | "Merge" >> beam.Map(merge_answers, asked, self.k)
+            | "Nearest" >> beam.CombineGlobally(NearestOfAll(self.k))
+            | "Finish" >> beam.Map(finish_answers, asked, self.k)
         )
 
 
@@ -84,7 +84,9 @@ def sample_queries(plan: ShardPlan, items: int, queries: int, seed: int) -> list
     ranks = np.array([_hash(i, seed) for i in table.column("item_id").to_pylist()], np.int64)
     rows = np.flatnonzero(ranks <= min(int(share * 2**63), 2**63 - 1))
     vectors = vectors_of(table.column("embedding"))
-    return [(int(ranks[r]), QueryBlock(np.array([r + plan.first_row], np.int32), vectors[r : r + 1])) for r in rows]
+    # Copies: a view would keep the whole shard in memory until all shards are sampled.
+    chosen = [(int(ranks[r]), np.array([r + plan.first_row], np.int32), vectors[r : r + 1].copy()) for r in rows]
+    return [(value, QueryBlock(row, vector)) for value, row, vector in chosen]
 
 
 def gather_queries(pieces: Iterable[list[tuple[int, QueryBlock]]], queries: int, seed: int) -> QueryBlock:
@@ -103,11 +105,60 @@ def _hash(item_id: str, seed: int) -> int:
 
 def answer(plan: ShardPlan, asked: QueryBlock, k: int, space: str) -> tuple[Array, Array]:
     """(global rows, distances), each [q, up to k + 1], of the queries' neighbours within one shard."""
-    vectors = vectors_of(read_shard(plan.file.path).column("embedding"))
+    vectors, _, _ = shard_arrays(plan.file.path)
     if not len(asked.rows):
         return np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32)
     rows, distances = exact_neighbors(asked.vectors, vectors, min(k + 1, len(vectors)), space)
     return (rows + plan.first_row).astype(np.int32), distances
+
+
+Answers = tuple[Array, Array]
+
+
+@dataclass
+class NearestOfAll(beam.CombineFn):
+    """Answers of some shards, [q, any] each -> the k + 1 nearest of each query, so that no process holds more.
+
+    Attributes:
+        k: neighbours that will be kept; one more, because the query itself is among them.
+    """
+
+    k: int
+
+    def create_accumulator(self) -> Answers | None:
+        """Of no shard."""
+        return None
+
+    def add_input(self, mutable_accumulator: Answers | None, element: Answers) -> Answers | None:
+        """Adds a shard's answers."""
+        return self.merge_accumulators([mutable_accumulator, element])
+
+    def merge_accumulators(self, accumulators: Iterable[Answers | None]) -> Answers | None:
+        """The nearest of all, ties to the lower row: in whatever order shards come, the same."""
+        pieces = [a for a in accumulators if a is not None]
+        if not pieces:
+            return None
+        rows, distances = (np.concatenate([piece[part] for piece in pieces], axis=1) for part in (0, 1))
+        return _nearest(rows, distances, self.k + 1)
+
+    def extract_output(self, accumulator: Answers | None) -> Answers | None:
+        """Null of no shard."""
+        return accumulator
+
+
+def _nearest(rows: Array, distances: Array, k: int) -> Answers:
+    order = np.lexsort((rows, distances), axis=1)[:, :k]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+
+def finish_answers(found: Answers | None, asked: QueryBlock, k: int) -> ExactAnswer:
+    """Leaves out the query itself; fills up where there are fewer than k others."""
+    queries = len(asked.rows)
+    rows, distances = np.full((queries, k), -1, np.int32), np.full((queries, k), np.inf, np.float32)
+    if found is not None and queries:
+        rows, distances = (np.concatenate(pair, axis=1) for pair in zip((rows, distances), found, strict=True))
+    distances = np.where(rows == asked.rows[:, None], np.float32(np.inf), distances)
+    return ExactAnswer(asked.rows, asked.vectors, *_nearest(np.where(np.isinf(distances), -1, rows), distances, k))
 
 
 @dataclass
@@ -148,20 +199,3 @@ def measure_shard(plan: ShardPlan, settings: IndexSettings, k: int) -> Iterable[
         _, found = walk(open_graph(path), queries, rows, k, ef)
     near, exact = exact_neighbors(queries, graph.vectors, k + 1, settings.space)
     yield ShardRecall(plan.number, recall_interval(found, drop_self(near, exact, rows, k), k, ef))
-
-
-def merge_answers(answers: list[tuple[Array, Array]], asked: QueryBlock, k: int) -> ExactAnswer:
-    """The k nearest of all shards' answers, the query itself left out, ties to the lower row."""
-    queries = len(asked.rows)
-    pieces = [a for a in answers if a[0].shape[0] == queries]
-    rows = np.concatenate([np.full((queries, k), -1, np.int32), *(p[0] for p in pieces)], axis=1)
-    distances = np.concatenate([np.full((queries, k), np.inf, np.float32), *(p[1] for p in pieces)], axis=1)
-    distances = np.where(rows == asked.rows[:, None], np.float32(np.inf), distances)
-    rows = np.where(np.isinf(distances), -1, rows)
-    order = np.lexsort((rows, distances), axis=1)[:, :k]
-    return ExactAnswer(
-        asked.rows,
-        asked.vectors,
-        np.take_along_axis(rows, order, axis=1),
-        np.take_along_axis(distances, order, axis=1),
-    )

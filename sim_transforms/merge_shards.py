@@ -25,7 +25,7 @@ from sim_transforms.hnsw.upper import UpperLayers
 from sim_transforms.link_shards import load_linked, own_and_others
 from sim_transforms.records.batches import Array, ShardPlan
 from sim_transforms.settings.stages import IndexSettings
-from sim_transforms.storage.files import write_file
+from sim_transforms.storage.files import replace_file, write_file
 
 
 @dataclass
@@ -58,7 +58,7 @@ class MergeShards(beam.PTransform):
             merged.pipeline | "NoItems" >> beam.Create([no_upper_items(self.dimension)]),
         )
         gathered = pieces | "Pieces" >> beam.Flatten() | "Gather" >> GroupInFiles(self.spill)
-        upper = gathered | "Upper" >> beam.Map(make_upper, self.settings)
+        upper = gathered | "Upper" >> beam.Map(make_upper, self.parts, self.settings)
         header = upper | "Header" >> beam.Map(write_header, self.plans, self.parts, self.dimension, self.settings)
         shown = beam.pvalue.AsSingleton(upper)
         after = beam.pvalue.AsSingleton(header)
@@ -91,6 +91,20 @@ def _concatenate(pieces: list[Forward], width: int) -> Forward:
     )
 
 
+@dataclass(frozen=True)
+class UpperFiles:
+    """Where the upper layers stand, and how high they are.
+
+    Attributes:
+        parts: folder of their files.
+        max_level, entry_row: as in `UpperLayers`.
+    """
+
+    parts: str
+    max_level: int
+    entry_row: int
+
+
 _Upper: TypeAlias = tuple[int, Array, Array, Array]
 
 
@@ -104,29 +118,60 @@ def no_upper_items(dimension: int) -> tuple[int, _Upper]:
     return 0, (-1, np.zeros(0, np.int32), np.zeros((0, dimension), np.float32), np.zeros(0, np.int8))
 
 
-def make_upper(element: tuple[int, Iterable[_Upper]], settings: IndexSettings) -> UpperLayers:
-    """Builds the upper layers from the pieces in shard order."""
-    ordered = sorted(element[1], key=lambda piece: piece[0])
-    rows, vectors, levels = (np.concatenate([piece[part] for piece in ordered]) for part in (1, 2, 3))
-    ordered.clear()
-    return build_upper(rows, vectors, levels, settings)
+def make_upper(element: tuple[int, Iterable[_Upper]], parts: str, settings: IndexSettings) -> UpperFiles:
+    """Builds the upper layers from the pieces in shard order and writes them where the other workers map them.
+
+    Walks the pieces twice, so that their vectors are never held twice.
+    """
+    pieces = element[1]
+    small = {number: (rows, levels) for number, rows, _, levels in pieces}
+    numbers = sorted(small)
+    rows, levels = (np.concatenate([small[number][part] for number in numbers]) for part in (0, 1))
+    starts = dict(zip(numbers, np.cumsum([0, *(len(small[number][0]) for number in numbers)]), strict=False))
+    vectors: Array | None = None
+    for number, own, held, _ in pieces:
+        vectors = np.empty((len(rows), held.shape[1]), np.float32) if vectors is None else vectors
+        vectors[starts[number] : starts[number] + len(own)] = held
+    assert vectors is not None
+    return save_upper(build_upper(rows, vectors, levels, settings), parts)
+
+
+_UPPER_ARRAYS = ("rows", "levels", "links", "starts")
+
+
+def save_upper(upper: UpperLayers, parts: str) -> UpperFiles:
+    """Writes each array as an .npy file."""
+    for name in _UPPER_ARRAYS:
+        with replace_file(_upper_array(parts, name)) as temporary, temporary.open("wb") as file:
+            np.save(file, getattr(upper, name))
+    return UpperFiles(parts, upper.max_level, upper.entry_row)
+
+
+def map_upper(files: UpperFiles) -> UpperLayers:
+    """The upper layers, memory-mapped: a worker reads the words of its shard alone."""
+    arrays = (np.asarray(np.load(_upper_array(files.parts, name), mmap_mode="r")) for name in _UPPER_ARRAYS)
+    return UpperLayers(files.max_level, files.entry_row, *arrays)
+
+
+def _upper_array(parts: str, name: str) -> Path:
+    return Path(parts) / f"upper-{name}.npy"
 
 
 def write_header(
-    upper: UpperLayers, plans: list[ShardPlan], parts: str, dimension: int, settings: IndexSettings
+    upper: UpperFiles, plans: list[ShardPlan], parts: str, dimension: int, settings: IndexSettings
 ) -> bool:
     """Writes the header; it needs the count of all items and the entry point."""
     items = sum(plan.file.items for plan in plans)
-    write_file(Path(parts) / "header", header_bytes(items, dimension, settings, upper))
+    write_file(Path(parts) / "header", header_bytes(items, dimension, settings, map_upper(upper)))
     return True
 
 
 def write_upper(
-    plan: ShardPlan, parts: str, settings: IndexSettings, upper: UpperLayers, header_written: bool
+    plan: ShardPlan, parts: str, settings: IndexSettings, upper: UpperFiles, header_written: bool
 ) -> ShardPlan:
     """Writes the upper links of one shard's rows; `header_written` orders it after the header."""
     assert header_written
-    data = upper_bytes(plan.first_row, plan.file.items, upper, settings)
+    data = upper_bytes(plan.first_row, plan.file.items, map_upper(upper), settings)
     write_file(upper_part(parts, plan.number), data)
     return plan
 

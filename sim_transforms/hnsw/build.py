@@ -5,8 +5,8 @@ item after the other, by NMSLIB.
 """
 
 import tempfile
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.settings.stages import IndexSettings
 
 Array = np.ndarray[Any, Any]
+
+# Vectors that are handed to NMSLIB at once.
+_PIECE = 4096
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ def insert_all(vectors: Array, settings: IndexSettings, max_m0: int) -> Array:
     if not len(vectors):
         return np.zeros((0, max_m0), np.int32)
     order = np.random.default_rng(settings.seed).permutation(len(vectors)).astype(np.int32)
-    shuffled = native_links(np.ascontiguousarray(vectors[order]), settings, max_m0)
+    shuffled = native_links(vectors, order, settings, max_m0)
     links = np.empty_like(shuffled)
     links[order] = np.where(shuffled >= 0, order[shuffled], -1)
     gaps = link_distances(links, vectors, space_of(settings.space).is_inner_product)
@@ -189,31 +192,33 @@ _BUILDERS: dict[str, Callable[[Array, Cells, Array, IndexSettings], Array]] = {
 }
 
 
-def native_links(vectors: Array, settings: IndexSettings, max_m0: int) -> Array:
+def native_links(vectors: Array, order: Array, settings: IndexSettings, max_m0: int) -> Array:
     """[n, max_m0] int32 links of layer 0 of NMSLIB's own build of n >= 1 vectors, padded with -1.
 
     Its generator of levels is local to a thread and goes on from build to build: hence one thread, made for this build.
+
+    Args:
+        vectors: [n, d] float32.
+        order: [n] int32, the row that is inserted first, second, ...; links are places in it.
+        settings: of the index.
+        max_m0: most links of an item.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard.hnsw"
-        failures: list[BaseException] = []
-        thread = threading.Thread(target=_build, args=(vectors, settings, max_m0, path, failures))
-        thread.start()
-        thread.join()
-        if failures:
-            raise failures[0]
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_build, vectors, order, settings, max_m0, path).result()
         return layer0(read_index(path))
 
 
-def _build(vectors: Array, settings: IndexSettings, max_m0: int, path: Path, failures: list[BaseException]) -> None:
-    try:
-        index = nmslib.init(method="hnsw", space=space_of(settings.space).nmslib_space)
-        index.addDataPointBatch(vectors)
-        parameters = {"M": settings.m, "maxM0": max_m0, "efConstruction": settings.ef_construction}
-        index.createIndex({**parameters, "indexThreadQty": 1, "post": 0})
-        index.saveIndex(str(path), save_data=False)
-    except BaseException as error:
-        failures.append(error)
+def _build(vectors: Array, order: Array, settings: IndexSettings, max_m0: int, path: Path) -> None:
+    index = nmslib.init(method="hnsw", space=space_of(settings.space).nmslib_space)
+    # In pieces: NMSLIB copies what it is given, and a shuffled copy of all would be one more.
+    for start in range(0, len(order), _PIECE):
+        rows = order[start : start + _PIECE]
+        index.addDataPointBatch(vectors[rows], np.arange(start, start + len(rows), dtype=np.int32))
+    parameters = {"M": settings.m, "maxM0": max_m0, "efConstruction": settings.ef_construction}
+    index.createIndex({**parameters, "indexThreadQty": 1, "post": 0})
+    index.saveIndex(str(path), save_data=False)
 
 
 def layer0(index: NativeIndex) -> Array:

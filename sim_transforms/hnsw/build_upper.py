@@ -33,7 +33,9 @@ def build_upper(rows: Array, vectors: Array, levels: Array, settings: IndexSetti
     entry = highest(levels)
     for level in range(1, int(levels.max()) + 1):
         members = np.flatnonzero(levels >= level)
-        links = _layer(vectors[members], int(np.searchsorted(members, entry)), settings)
+        # Level 1 is all of them: no copy.
+        held = vectors if len(members) == len(vectors) else vectors[members]
+        links = _layer(held, int(np.searchsorted(members, entry)), settings)
         block = np.zeros((len(members), width), np.int32)
         block[:, 0] = (links >= 0).sum(axis=1)
         block[:, 1:] = np.where(links >= 0, rows[members][links], 0)

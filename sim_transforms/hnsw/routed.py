@@ -5,17 +5,16 @@ outgrow the budget. A shard that is missing or damaged is an error, never fewer 
 is searched faster at the same recall as one merged graph (`search.py`).
 """
 
-import ctypes
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sim_transforms.errors import DamagedArtefact, UsageError
+from sim_transforms.hnsw.memory import give_memory_back
 from sim_transforms.hnsw.partition import nearest_cells
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.searcher import Searcher
@@ -106,23 +105,6 @@ class OpenShards:
             held, closed = held - self._sizes[number], True
         if closed:
             give_memory_back()
-
-
-def give_memory_back() -> None:
-    """Returns freed memory to the system.
-
-    NMSLIB frees a shard when its index object dies, but the C library keeps blocks below its growing threshold (up to
-    32 MiB) for later: a closed shard of 8 MiB left all 8 in the process until `malloc_trim`. Does nothing where the C
-    library has no such function.
-    """
-    trim = _malloc_trim()
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 class RoutedSearcher(Searcher):

@@ -120,7 +120,7 @@ def _gap(graph: Graph, query: Array, row: int, own: int) -> np.float32:
 @numba.njit(cache=True, nogil=True)
 def _descend(graph: Graph, query: Array, own: int) -> int:
     """The row that greedy steps through the upper layers lead to."""
-    at = np.int64(graph.entry)
+    at = graph.entry
     best = _gap(graph, query, at, own)
     for level in range(graph.top, 0, -1):
         moved = True
@@ -128,7 +128,7 @@ def _descend(graph: Graph, query: Array, own: int) -> int:
             moved = False
             start = graph.starts[at] + (level - 1) * graph.width
             for place in range(start + 1, start + 1 + graph.upper[start]):
-                row = np.int64(graph.upper[place])
+                row = int(graph.upper[place])
                 gap = _gap(graph, query, row, own)
                 if gap < best:
                     best, at, moved = gap, row, True
@@ -152,7 +152,7 @@ def _follow(graph: Graph, query: Array, own: int, start: int, beam: _Beam, seen:
         count = beam.rows[at] * np.int64(graph.record) + _AHEAD + graph.dimension
         lowest = at + 1
         for place in range(count + 1, count + 1 + graph.words[count]):
-            row = np.int64(graph.words[place])
+            row = int(graph.words[place])
             if seen[row] == mark:
                 continue
             seen[row] = mark

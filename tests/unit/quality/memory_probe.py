@@ -73,7 +73,8 @@ def _work(stage: str, items: int, dimension: int, m: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if stage == "upper":
             rows = np.arange(items, dtype=np.int32)
-            make_upper([(0, rows, _vectors(items, dimension), np.ones(items, np.int8))], dimension, settings)
+            pieces = [(0, rows, _vectors(items, dimension), np.ones(items, np.int8))]
+            make_upper((0, pieces), folder, settings)
         else:
             plan = _assign(folder, items, dimension, settings)
         if stage in ("build", "link", "merge", "measure"):
