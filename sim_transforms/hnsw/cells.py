@@ -49,19 +49,23 @@ def arrange(vectors: Array, space: Space) -> tuple[Array, Cells]:
         (order [n] int64, the cells of `vectors[order]`).
     """
     first, repeated = _repeats(vectors)
-    distinct = vectors[first]
-    wanted = 1 if space.is_inner_product else max(1, math.ceil(len(first) / CELL_ITEMS))
-    if wanted == 1:
-        centroids, cells = distinct[:1], np.zeros(len(first), np.int32)
-    else:
-        centroids = _centroids(distinct, wanted)
-        cells = nearest(distinct, centroids, 1)[:, 0]
-    order = np.argsort(cells, kind="stable")
-    starts = np.searchsorted(cells[order], np.arange(wanted + 1))
+    order, centroids, starts = arrange_distinct(vectors[first], space)
     place = np.empty(len(first), np.int32)
     place[order] = np.arange(len(first), dtype=np.int32)
     twins = place[np.searchsorted(first, repeated[:, 1])].astype(np.int32)
     return np.concatenate([first[order], repeated[:, 0]]), Cells(centroids, starts, twins)
+
+
+def arrange_distinct(vectors: Array, space: Space) -> tuple[Array, Array, Array]:
+    """(order [n], centroids [c, d], starts [c + 1]) of the cells of n vectors that differ from each other."""
+    wanted = 1 if space.is_inner_product else max(1, math.ceil(len(vectors) / CELL_ITEMS))
+    if wanted == 1:
+        centroids, cells = vectors[:1], np.zeros(len(vectors), np.int32)
+    else:
+        centroids = _centroids(vectors, wanted)
+        cells = nearest(vectors, centroids, 1)[:, 0]
+    order = np.argsort(cells, kind="stable")
+    return order, centroids, np.searchsorted(cells[order], np.arange(wanted + 1))
 
 
 def _repeats(vectors: Array) -> tuple[Array, Array]:

@@ -1,0 +1,352 @@
+"""Adds items to a published file and takes items out of it, shard by shard, without building it again.
+
+1. `patch_shard`: lists that point at rows that are gone are repaired around them; additions are searched in the shards
+   they are nearest to, by the products that build a shard, and linked both ways where they are found.
+2. `place_additions`: additions take free rows of their shard, then of others, then rows after the last.
+3. `finish_shard`: what an addition found in several shards is put together, and every row is kept in reach.
+
+A worker holds one shard; of the other rows it maps the file. Between the steps an addition is called by the number
+n + i, n being the rows of the file and i its place among the additions, which stand together by home shard.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sim_transforms.hnsw.build import effort_of
+from sim_transforms.hnsw.cell_search import CellSearch
+from sim_transforms.hnsw.cells import Cells, arrange_distinct
+from sim_transforms.hnsw.connect import connect
+from sim_transforms.hnsw.file_format import HEADER_BYTES, Header, read_header
+from sim_transforms.hnsw.kernels import cut_candidates, merge_nearest
+from sim_transforms.hnsw.link import Forward, foreign_links
+from sim_transforms.hnsw.patch_kernels import Vectors, copy_vectors, gaps_of, hashes, localise, receive, repair
+from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.settings.stages import IndexSettings
+
+Array = np.ndarray[Any, Any]
+
+_FOREIGN = 2**30
+
+
+@dataclass(frozen=True)
+class Additions:
+    """Items that are added, by home shard and within it in the order of their ids.
+
+    Attributes:
+        vectors: [a, d] float32, prepared for the space.
+        starts: [shards + 1] int64: those of shard s are starts[s] to starts[s + 1].
+        near: [a, neighbor_shards] int32, further shards in which each is searched, -1 for none.
+        levels: [a] int8, highest level of each.
+    """
+
+    vectors: Array
+    starts: Array
+    near: Array
+    levels: Array
+
+    def home(self, shard: int) -> Array:
+        """[h] int32, the additions whose home is `shard`."""
+        return np.arange(self.starts[shard], self.starts[shard + 1], dtype=np.int32)
+
+    def foreign(self, shard: int) -> Array:
+        """[f] int32, the additions of other shards that are searched in `shard`, ascending."""
+        return np.flatnonzero((self.near == shard).any(axis=1)).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published file that is patched, mapped.
+
+    Attributes:
+        path: of the file.
+        header: its header.
+        records: [n] structured.
+        gone: [n] bool: free rows, and rows that are deleted now.
+        vectors: of its rows and of the additions.
+    """
+
+    path: Path
+    header: Header
+    records: Array
+    gone: Array
+    vectors: Vectors
+
+    def links_of(self, rows: Array) -> Array:
+        """[r, maxM0] int32 links of rows, padded with -1."""
+        found = self.records[rows]
+        links = np.array(found["links"])
+        links[np.arange(links.shape[1]) >= found["count"][:, None]] = -1
+        return links
+
+
+def open_published(path: Path, gone: Array, fresh: Array) -> Published:
+    """Maps a file.
+
+    Args:
+        path: of a file whose checksum is right: its links are followed as they are.
+        gone: [n] bool.
+        fresh: [a, d] float32 vectors of the additions.
+    """
+    header = read_header(path)
+    record = header.record()
+    records = np.zeros(0, record)
+    if header.items:
+        records = np.asarray(np.memmap(path, record, "r", HEADER_BYTES, (header.items,)))
+    floats = records.view("<f4").reshape(-1)
+    shape = (record.itemsize // 4, 4, header.dimension, header.items)
+    flat = np.ascontiguousarray(fresh, np.float32).reshape(-1)
+    return Published(path, header, records, gone, Vectors(floats, *shape, flat, header.is_inner_product))
+
+
+@dataclass(frozen=True)
+class ShardPatch:
+    """A shard's lists before its additions have rows.
+
+    Attributes:
+        number: of the shard.
+        live: [r] int32 rows of the file that stay, ascending.
+        home: [h] int32 numbers n + i of its additions.
+        links: [r + h, 2 m] int32 rows and numbers, of both.
+        gaps: [h, 2 m] float32 distances of the additions' links.
+        root: row or number of the highest level, -1 in an empty shard.
+        repaired: lists that pointed at a row that is gone.
+    """
+
+    number: int
+    live: Array
+    home: Array
+    links: Array
+    gaps: Array
+    root: int
+    repaired: int
+
+
+def patch_shard(
+    published: Published, shard: int, rows: Array, levels: Array, additions: Additions, settings: IndexSettings
+) -> tuple[ShardPatch, Forward]:
+    """Repairs and links one shard.
+
+    Args:
+        published: the file.
+        shard: its number.
+        rows: [s] int32, the shard's rows, ascending.
+        levels: [s] int8 of these rows.
+        additions: all.
+        settings: of the index.
+
+    Returns:
+        The patch, and what additions of other shards found here.
+    """
+    stays = ~published.gone[rows]
+    live, items = rows[stays], published.header.items
+    home = additions.home(shard) + np.int32(items)
+    links = published.links_of(live)
+    repaired = _repair(published, links, live)
+    numbers = np.concatenate([live, home]).astype(np.int32)
+    lists = np.concatenate([links, np.full((len(home), links.shape[1]), -1, np.int32)])
+    field = _Field(published.vectors, numbers, len(live))
+    foreign = additions.foreign(shard) + np.int32(items)
+    edges = [field.link_home(lists, settings)]
+    kept, gaps = field.search(foreign, foreign_links(settings), settings)
+    senders, places = np.nonzero(kept >= 0)
+    edges.append((kept[senders, places], foreign[senders], gaps[senders, places]))
+    receivers, numbers_in, incoming = (np.concatenate([edge[part] for edge in edges]) for part in range(3))
+    order = np.argsort(receivers, kind="stable")
+    receive(lists, numbers, receivers[order], numbers_in[order], incoming[order], published.vectors)
+    field.hang_twins(lists)
+    high = np.concatenate([levels[stays], additions.levels[home - items]])
+    root = int(numbers[np.argmax(high)]) if len(numbers) else -1
+    own = gaps_of(lists[len(live) :], home, published.vectors)
+    found = np.where(kept >= 0, numbers[kept] if len(numbers) else kept, -1).astype(np.int32)
+    return ShardPatch(shard, live, home, lists, own, root, repaired), Forward(foreign, found, gaps)
+
+
+def _repair(published: Published, links: Array, live: Array) -> int:
+    """Repairs the lists of the live rows in place."""
+    held = links[links >= 0]
+    lost = np.unique(held[published.gone[held]]).astype(np.int32)
+    if not len(lost):
+        return 0
+    return int(repair(links, live, published.gone, lost, published.links_of(lost), published.vectors))
+
+
+class _Field:
+    """What is searched in a shard: its live rows and its additions, each vector once.
+
+    Args:
+        vectors: of all.
+        numbers: [r + h] int32, live rows, then additions.
+        live: r.
+    """
+
+    def __init__(self, vectors: Vectors, numbers: Array, live: int) -> None:
+        self._vectors, self._numbers, self._live = vectors, numbers, live
+        copied = copy_vectors(vectors, numbers)
+        # Adding 0 makes -0 and 0 the same bytes.
+        marks = hashes((copied + np.float32(0)).view("<i4"))
+        _, firsts, inverse = np.unique(marks, return_index=True, return_inverse=True)
+        self._first = firsts[inverse].astype(np.int32)
+        self._distinct = np.sort(firsts)
+        self._copied = copied
+        self._space = space_of("inner_product" if vectors.inner_product else "l2")
+        order, centroids, starts = arrange_distinct(copied[self._distinct], self._space)
+        self._places = self._distinct[order].astype(np.int32)
+        self._base = copied[self._places]
+        self._search = CellSearch(self._base, Cells(centroids, starts, np.zeros(0, np.int32)), self._space)
+
+    def search(self, asking: Array, limit: int, settings: IndexSettings) -> tuple[Array, Array]:
+        """(places [q, limit] int32, distances) that additions of other shards find, cut among themselves."""
+        effort = effort_of(settings)
+        return self._cut(asking, None, (effort.foreign_candidates, effort.foreign_probes), limit)
+
+    def _cut(self, asking: Array, own: Array | None, effort: tuple[int, int], limit: int) -> tuple[Array, Array]:
+        queries = copy_vectors(self._vectors, asking)
+        if not len(self._base) or not len(asking):
+            return np.full((len(asking), limit), -1, np.int32), np.full((len(asking), limit), np.inf, np.float32)
+        found = self._search.search(queries, *effort, own)
+        kept, gaps = cut_candidates(queries, found, self._base, limit, self._vectors.inner_product)
+        return np.where(kept >= 0, self._places[kept], -1).astype(np.int32), gaps
+
+    def link_home(self, lists: Array, settings: IndexSettings) -> tuple[Array, Array, Array]:
+        """Fills the lists of the additions that repeat no vector.
+
+        Returns:
+            (receivers, senders, distances) of the links back.
+        """
+        mine = np.flatnonzero(self._first == np.arange(len(self._first)))
+        mine = mine[mine >= self._live].astype(np.int32)
+        effort = effort_of(settings)
+        place = np.empty(len(self._numbers), np.int32)
+        place[self._places] = np.arange(len(self._places), dtype=np.int32)
+        reach = (effort.candidates, effort.probes)
+        kept, gaps = self._cut(self._numbers[mine], place[mine], reach, settings.m)
+        lists[mine, : settings.m] = np.where(kept >= 0, self._numbers[kept], -1)
+        senders, places = np.nonzero(kept >= 0)
+        return kept[senders, places], self._numbers[mine][senders], gaps[senders, places]
+
+    def hang_twins(self, lists: Array) -> None:
+        """Additions that repeat a vector hang on the first of it as a binary tree and repeat its links, in place."""
+        twins = np.flatnonzero(self._first != np.arange(len(self._first)))
+        twins = twins[twins >= self._live]
+        groups: dict[int, list[int]] = {}
+        for twin in twins.tolist():
+            groups.setdefault(int(self._first[twin]), []).append(twin)
+        for first, members in groups.items():
+            tree = [first, *members]
+            shared = lists[first].copy()
+            for place, member in enumerate(tree):
+                near = [tree[(place - 1) // 2]] if place else []
+                near += tree[2 * place + 1 : 2 * place + 3]
+                _put_first(lists[member], self._numbers[near], shared, self._numbers[member])
+
+
+def _put_first(line: Array, near: Array, shared: Array, own: int) -> None:
+    """Fills a list with `near`, then with what of `shared` is neither that nor its owner."""
+    rest = shared[(shared >= 0) & (shared != own) & ~np.isin(shared, near)]
+    joined = np.concatenate([near, rest])[: len(line)]
+    line[:] = -1
+    line[: len(joined)] = joined
+
+
+def finish_shard(
+    published: Published, patch: ShardPatch, found: Forward, final: Array, anchors: Array
+) -> tuple[Array, Array]:
+    """Puts an addition's links together, and every row of the shard in reach of its root.
+
+    Args:
+        published: the file.
+        patch: of the shard.
+        found: what its additions found in other shards, in any order; `rows` are their numbers.
+        final: [a] int32, the row that each addition gets.
+        anchors: [at most 3] numbers of other shards' roots (`anchors_of`).
+
+    Returns:
+        (rows [r + h] int32, links [r + h, 2 m] int32 rows), of the live rows, then of the additions.
+    """
+    items, lists = published.header.items, patch.links.copy()
+    if len(patch.home):
+        order = np.argsort(found.rows, kind="stable")
+        pieces = (
+            found.rows[order].astype(np.int32),
+            *(np.ascontiguousarray(a[order]) for a in (found.candidates, found.distances)),
+        )
+        lists[len(patch.live) :] = merge_nearest(lists[len(patch.live) :], patch.gaps, *pieces, int(patch.home[0]))
+    numbers = np.concatenate([patch.live, patch.home]).astype(np.int32)
+    if len(numbers):
+        _reach(published, lists, numbers, patch, anchors)
+    taken = np.concatenate([np.zeros(0, np.int32), final]).astype(np.int32)
+    for array in (lists, numbers):
+        new = array >= items
+        array[new] = taken[array[new] - items]
+    return numbers, lists
+
+
+# Rows of a shard further apart than this are numbered in pieces, so that no table spans the rows of other shards.
+_APART = 4096
+
+
+def _reach(published: Published, lists: Array, numbers: Array, patch: ShardPatch, anchors: Array) -> None:
+    """`connect` in the numbering of places: links to other shards are one number that is never walked."""
+    firsts, ends = _segments(patch)
+    offsets = np.concatenate([[0], np.cumsum(ends - firsts)]).astype(np.int64)
+    compact = np.full(offsets[-1], _FOREIGN, np.int32)
+    segment = np.searchsorted(firsts, numbers, side="right") - 1
+    compact[offsets[segment] + numbers - firsts[segment]] = np.arange(len(numbers), dtype=np.int32)
+    local = localise(lists, firsts, ends, offsets, compact, _FOREIGN)
+    root = int(np.flatnonzero(numbers == patch.root)[0])
+    codes = np.arange(_FOREIGN + 1, _FOREIGN + 1 + len(anchors), dtype=np.int32)
+    for anchor, code in zip(anchors.tolist(), codes.tolist(), strict=True):
+        local[root][lists[root] == anchor] = code
+    before = local.copy()
+    vectors = copy_vectors(published.vectors, numbers)
+    connect(local, vectors, root, codes, 0, published.vectors.inner_product)
+    lines, places = np.nonzero(local != before)
+    targets = np.concatenate([numbers, anchors]).astype(np.int32)
+    changed = local[lines, places]
+    lists[lines, places] = targets[np.where(changed > _FOREIGN, changed - _FOREIGN - 1 + len(numbers), changed)]
+
+
+def _segments(patch: ShardPatch) -> tuple[Array, Array]:
+    """(firsts, ends) of stretches of numbers that hold the live rows, then the additions."""
+    firsts, ends = [], []
+    for numbers in (patch.live, patch.home):
+        if len(numbers):
+            breaks = np.flatnonzero(np.diff(numbers) > _APART)
+            firsts += [numbers[0], *numbers[breaks + 1]]
+            ends += [*(numbers[breaks] + 1), numbers[-1] + 1]
+    return np.array(firsts, np.int64), np.array(ends, np.int64)
+
+
+def place_additions(free: Sequence[Array], starts: Array, items: int) -> tuple[Array, list[tuple[int, int, int]]]:
+    """Rows of the additions.
+
+    Args:
+        free: for each shard its free rows, ascending.
+        starts: [shards + 1] of `Additions`.
+        items: rows of the file.
+
+    Returns:
+        (final [a] int32; (shard, first_row, end_row) of the rows that are appended, in row order).
+    """
+    final = np.full(int(starts[-1]), -1, np.int32)
+    spare: list[Array] = []
+    for shard, rows in enumerate(free):
+        count = min(len(rows), int(starts[shard + 1] - starts[shard]))
+        final[starts[shard] : starts[shard] + count] = rows[:count]
+        spare.append(rows[count:])
+    left = np.flatnonzero(final < 0)
+    others = np.concatenate([np.zeros(0, np.int32), *spare])[: len(left)]
+    final[left[: len(others)]] = others
+    appended = []
+    for shard in range(len(free)):
+        mine = np.arange(starts[shard], starts[shard + 1])
+        mine = mine[final[mine] < 0]
+        if len(mine):
+            final[mine] = np.arange(items, items + len(mine), dtype=np.int32)
+            appended.append((shard, items, items + len(mine)))
+            items += len(mine)
+    return final, appended
