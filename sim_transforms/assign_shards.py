@@ -16,6 +16,7 @@ from sim_transforms.hnsw.levels import draw_levels, highest, of_distinct
 from sim_transforms.hnsw.memory import give_memory_back
 from sim_transforms.hnsw.partition import Partition, centroid_of, shard_cap, split_cell
 from sim_transforms.hnsw.spaces import longest_of, space_of
+from sim_transforms.records.arrays import load_arrays
 from sim_transforms.records.batches import Array, ShardFile, ShardKey, ShardPlan, vectors_of
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
@@ -115,8 +116,8 @@ def _pack(cells: Cells) -> bytes:
 
 
 def _unpack(data: bytes) -> Cells:
-    with np.load(io.BytesIO(data)) as arrays:
-        return Cells(arrays["centroids"], arrays["starts"], arrays["twins"])
+    arrays = load_arrays(io.BytesIO(data))
+    return Cells(arrays["centroids"], arrays["starts"], arrays["twins"])
 
 
 def plan_shards(files: Iterable[ShardFile]) -> list[ShardPlan]:

@@ -18,6 +18,7 @@ from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
 from sim_transforms.hnsw.partition import neighbor_numbers
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.records.arrays import load_arrays
 from sim_transforms.records.batches import Array, QueryBlock, ShardPlan
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
@@ -117,5 +118,5 @@ def save_linked(linked: LinkedShard, plan: ShardPlan) -> None:
 
 def load_linked(plan: ShardPlan) -> LinkedShard:
     """Reads what `save_linked` wrote."""
-    with np.load(linked_path(plan)) as arrays:
-        return LinkedShard(plan.first_row, arrays["links"], arrays["distances"])
+    arrays = load_arrays(linked_path(plan))
+    return LinkedShard(plan.first_row, arrays["links"], arrays["distances"])

@@ -23,6 +23,7 @@ from sim_transforms.hnsw.link import Forward, foreign_links
 from sim_transforms.hnsw.merge import merge_shard, upper_of
 from sim_transforms.hnsw.upper import UpperLayers
 from sim_transforms.link_shards import load_linked, own_and_others
+from sim_transforms.records.arrays import map_array
 from sim_transforms.records.batches import Array, ShardPlan
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file, write_file
@@ -149,7 +150,7 @@ def save_upper(upper: UpperLayers, parts: str) -> UpperFiles:
 
 def map_upper(files: UpperFiles) -> UpperLayers:
     """The upper layers, memory-mapped: a worker reads the words of its shard alone."""
-    arrays = (np.asarray(np.load(_upper_array(files.parts, name), mmap_mode="r")) for name in _UPPER_ARRAYS)
+    arrays = (np.asarray(map_array(_upper_array(files.parts, name))) for name in _UPPER_ARRAYS)
     return UpperLayers(files.max_level, files.entry_row, *arrays)
 
 

@@ -19,6 +19,7 @@ from sim_transforms.hnsw.file_format import NativeIndex, read_index
 from sim_transforms.hnsw.kernels import add_incoming, cut_candidates, link_distances
 from sim_transforms.hnsw.native import nmslib
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.records.arrays import load_array
 from sim_transforms.settings.stages import IndexSettings
 
 Array = np.ndarray[Any, Any]
@@ -238,5 +239,4 @@ def save_links(graph: ShardGraph, path: Path) -> None:
 
 def load_links(path: Path) -> Array:
     """[n, 2 m] int32, as `save_links` wrote them."""
-    links: Array = np.load(path)
-    return links
+    return load_array(path)

@@ -11,6 +11,7 @@ from sim_transforms.hnsw.routed import RoutedIndex, RoutedSearcher, RoutedShard,
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.searcher import Searcher
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.records.arrays import load_array
 from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
 
@@ -74,7 +75,7 @@ def routed_shards(folder: Path, manifest: VersionManifest) -> list[RoutedShard]:
 
 def _read(path: Path) -> Array:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), np.float32)
+        return np.asarray(load_array(path), np.float32)
     except (OSError, ValueError, EOFError) as error:
         raise DamagedArtefact(f"{path} is no readable .npy file: {error}") from error
 

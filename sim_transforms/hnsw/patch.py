@@ -39,14 +39,16 @@ class Additions:
     Attributes:
         vectors: [a, d] float32, prepared for the space.
         starts: [shards + 1] int64: those of shard s are starts[s] to starts[s + 1].
-        near: [a, neighbor_shards] int32, further shards in which each is searched, -1 for none.
         levels: [a] int8, highest level of each.
+        asking: [e] int32, for each shard the additions of other shards that are searched in it, ascending.
+        asking_starts: [shards + 1] int64: those that are searched in shard s.
     """
 
     vectors: Array
     starts: Array
-    near: Array
     levels: Array
+    asking: Array
+    asking_starts: Array
 
     def home(self, shard: int) -> Array:
         """[h] int32, the additions whose home is `shard`."""
@@ -54,7 +56,7 @@ class Additions:
 
     def foreign(self, shard: int) -> Array:
         """[f] int32, the additions of other shards that are searched in `shard`, ascending."""
-        return np.flatnonzero((self.near == shard).any(axis=1)).astype(np.int32)
+        return np.asarray(self.asking[self.asking_starts[shard] : self.asking_starts[shard + 1]])
 
 
 @dataclass(frozen=True)

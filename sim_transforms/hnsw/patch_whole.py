@@ -74,7 +74,11 @@ def group_additions(change: Change, centroids: Array, settings: IndexSettings) -
     order = np.argsort(nearest[:, 0], kind="stable")
     starts = np.searchsorted(nearest[order, 0], np.arange(len(centroids) + 1))
     near = nearest[order, 1:]
-    return Additions(change.vectors[order], starts.astype(np.int64), near, change.levels[order]), order
+    rows = np.repeat(np.arange(len(order), dtype=np.int32), near.shape[1])
+    by_shard = np.lexsort((rows, near.ravel()))
+    asking_starts = np.searchsorted(near.ravel()[by_shard], np.arange(len(centroids) + 1))
+    own = (change.vectors[order], starts.astype(np.int64), change.levels[order])
+    return Additions(*own, rows[by_shard], asking_starts.astype(np.int64)), order
 
 
 def shard_rows(row_ranges: Sequence[RowRange], shard: int) -> Array:
@@ -148,12 +152,10 @@ def patch_whole(
 
 def levels_of(old: OldUpper, rows: Array) -> Array:
     """[s] int8 levels of rows."""
-    levels = np.zeros(len(rows), np.int8)
-    place = np.searchsorted(rows, old.rows)
-    inside = place < len(rows)
-    inside[inside] = rows[place[inside]] == old.rows[inside]
-    levels[place[inside]] = old.levels[inside]
-    return levels
+    if not len(old.rows):
+        return np.zeros(len(rows), np.int8)
+    place = np.minimum(np.searchsorted(old.rows, rows), len(old.rows) - 1)
+    return np.where(old.rows[place] == rows, old.levels[place], 0).astype(np.int8)
 
 
 def write_patched(

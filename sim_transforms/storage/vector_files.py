@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import UsageError
+from sim_transforms.records.arrays import map_array
 from sim_transforms.records.vectors import VectorBatch, VectorPiece, VectorSource
 from sim_transforms.storage.plain_parquet import carried, ids_of, open_plain
 
@@ -74,7 +75,7 @@ def _rows_within(metadata: Any, groups: list[int]) -> int:
 
 def _plan_array(path: Path, ids: Path | None) -> VectorSource:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = map_array(path)
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(f"--embeddings {path}: no readable .npy file: {error}") from error
     if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
@@ -128,7 +129,7 @@ def _read_array(piece: VectorPiece, dimension: int) -> Iterator[VectorBatch]:
 
 def _rows_of(path: str, start: int, end: int) -> Array:
     """[end - start, dim] of an .npy file. Read, not mapped: mapped pages count as memory of the worker."""
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = map_array(path)
     if not array.flags.c_contiguous:
         return np.array(array[start:end])
     offset = array.offset + start * array.strides[0]
