@@ -81,7 +81,7 @@ def sample_queries(plan: ShardPlan, items: int, queries: int, seed: int) -> list
     """The items of a shard whose hash falls under about twice the share that is asked for."""
     table = read_shard(plan.file.path)
     share = min(1.0, (2 * queries + 20) / max(items, 1))
-    ranks = np.array([_hash(i, seed) for i in table.column("item_id").to_pylist()], np.int64)
+    ranks = np.array([recall_rank(i, seed) for i in table.column("item_id").to_pylist()], np.int64)
     rows = np.flatnonzero(ranks <= min(int(share * 2**63), 2**63 - 1))
     vectors = vectors_of(table.column("embedding"))
     # Copies: a view would keep the whole shard in memory until all shards are sampled.
@@ -99,7 +99,8 @@ def gather_queries(pieces: Iterable[list[tuple[int, QueryBlock]]], queries: int,
     return QueryBlock(np.concatenate([b.rows for b in blocks]), np.concatenate([b.vectors for b in blocks]))
 
 
-def _hash(item_id: str, seed: int) -> int:
+def recall_rank(item_id: str, seed: int) -> int:
+    """63 bits of a hash; the items of the lowest ranks are searched to measure recall."""
     return int.from_bytes(hashlib.sha256(f"recall:{seed}:{item_id}".encode()).digest()[:8], "big") >> 1
 
 
@@ -191,7 +192,9 @@ def measure_shard(plan: ShardPlan, settings: IndexSettings, k: int) -> Iterable[
         return
     k, ef = min(k, len(graph.vectors) - 1), settings.ef_construction
     ids = read_shard(plan.file.path).column("item_id").to_pylist()
-    rows = np.sort(np.argsort([_hash(i, settings.seed) for i in ids], kind="stable")[:SHARD_QUERIES]).astype(np.int32)
+    rows = np.sort(np.argsort([recall_rank(i, settings.seed) for i in ids], kind="stable")[:SHARD_QUERIES]).astype(
+        np.int32
+    )
     queries = graph.vectors[rows]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard.hnsw"

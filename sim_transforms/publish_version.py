@@ -76,7 +76,7 @@ def assemble_version(folder: Path, parts: str, plans: Sequence[ShardPlan], layou
     np.save(folder / CENTROIDS, centroids)
     np.save(folder / "free_rows.npy", np.zeros(0, np.int32))
     if layout == "merged":
-        return _join_parts(folder, parts, plans)
+        return join_parts(folder, part_paths(parts, len(plans)))
     np.save(folder / LONGEST, np.array([plan.file.longest for plan in plans], np.float32))
     _take_shards(folder, parts, plans)
     return []
@@ -89,10 +89,11 @@ def _take_shards(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> None:
         shutil.move(Path(parts) / shard_name(plan.number), folder / shard_name(plan.number))
 
 
-def _join_parts(folder: Path, parts: str, plans: Sequence[ShardPlan]) -> list[int]:
+def join_parts(folder: Path, paths: Sequence[Path]) -> list[int]:
+    """Writes index.hnsw as the parts one after the other; gives their bytes."""
     sizes = []
     with (folder / "index.hnsw").open("wb") as out:
-        for path in part_paths(parts, len(plans)):
+        for path in paths:
             with path.open("rb") as part:
                 shutil.copyfileobj(part, out, 16 * 2**20)
             sizes.append(path.stat().st_size)

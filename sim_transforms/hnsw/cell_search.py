@@ -1,8 +1,9 @@
 """Nearest candidates inside a shard by matrix products: exact within the cells that a query looks into.
 
 A query is compared with all vectors of its nearest cells, as blocks of one matrix product each, and the k best are kept
-by a running threshold. No insertion, no levels, no state of a thread: the same vectors give the same candidates where
-the BLAS is the same; it runs on one thread here. Not for serving: it pays off when thousands of queries share a cell.
+by a running threshold, until some cells on end have brought it nothing. No insertion, no levels, no state of a thread:
+the same vectors give the same candidates where the BLAS is the same; it runs on one thread here. Not for serving: it
+pays off when thousands of queries share a cell.
 """
 
 import threading
@@ -19,6 +20,8 @@ from sim_transforms.hnsw.spaces import Space
 Array = np.ndarray[Any, Any]
 
 _QUERIES, _BLOCK = 16384, 512
+# Cells on end that bring a query nothing before it stops: fewer lose candidates that graphs of 50 dimensions need.
+_PATIENCE = 2
 _SPARE = 8
 
 
@@ -70,7 +73,7 @@ class CellSearch:
         Args:
             queries: prepared for the space.
             k: candidates of each.
-            probes: cells that a query looks into.
+            probes: most cells that a query looks into.
             own: [q] int32 row that a query must not find, where queries are vectors of this shard.
         """
         found = np.full((len(queries), k), -1, np.int32)
@@ -90,11 +93,14 @@ class CellSearch:
         near = nearest(queries, self._cells.centroids, probes)
         moved, cells = self._moved(queries), len(self._cells.centroids)
         # The nearest cells of all queries first: their thresholds are tight when the further cells come.
+        idle = np.zeros(len(queries), np.int32)
         for rank in range(probes):
-            order = np.argsort(near[:, rank], kind="stable")
+            asking, before = np.flatnonzero(idle < _PATIENCE), best.added.copy()
+            order = asking[np.argsort(near[asking, rank], kind="stable")]
             bounds = np.searchsorted(near[order, rank], np.arange(cells + 1))
             for cell in np.flatnonzero(np.diff(bounds)):
                 self._visit(moved, order[bounds[cell] : bounds[cell + 1]], int(cell), hidden, best)
+            idle = np.where(best.added > before, 0, idle + 1)
         return best.rows_found()
 
     def _visit(self, queries: Array, asking: Array, cell: int, hidden: Array, best: "_Best") -> None:
@@ -108,18 +114,22 @@ class CellSearch:
 
 
 class _Best:
-    """The k best of each query so far, in a buffer of twice that, which is cut back when it is full."""
+    """The k best of each query so far, in a buffer of twice that, which is cut back when it is full.
+
+    Attributes:
+        added: [q] int64, how often a vector was among the best so far.
+    """
 
     def __init__(self, queries: int, k: int) -> None:
         self._k = k
         self._values = np.empty((queries, 2 * k + _SPARE), np.float32)
         self._rows = np.empty((queries, 2 * k + _SPARE), np.int32)
-        self._counts = np.zeros(queries, np.int64)
+        self._counts, self.added = np.zeros(queries, np.int64), np.zeros(queries, np.int64)
         self._limits = np.full(queries, -np.inf, np.float32)
 
     def add(self, products: Array, asking: Array, halves: Array, first: int, hidden: Array) -> None:
         """[b, c] products of the queries `asking` [b] with the vectors of rows `first` and on."""
-        buffers = (self._values, self._rows, self._counts, self._limits)
+        buffers = (self._values, self._rows, self._counts, self.added, self._limits)
         _keep(products, (asking, halves, hidden), first, self._k, buffers)
 
     def rows_found(self) -> Array:
@@ -131,14 +141,14 @@ class _Best:
 def _keep(products: Array, inputs: tuple[Array, ...], first: int, k: int, buffers: tuple[Array, ...]) -> None:
     """Adds what lies above a query's limit; a first pass over all only marks, so that it compiles to vector code."""
     asking, halves, hidden = inputs
-    values, kept, counts, limits = buffers
+    values, kept, counts, added, limits = buffers
     width = products.shape[1]
     marks = np.zeros((width + 7) // 8 * 8, np.uint8)
     words = marks.view(np.uint64)
     full = values.shape[1] - _SPARE
     for i in range(products.shape[0]):
         query = asking[i]
-        count, limit, line = counts[query], limits[query], products[i]
+        count, limit, line, best = counts[query], limits[query], products[i], added[query]
         for j in range(width):
             marks[j] = line[j] - halves[j] > limit
         for word in range(len(words)):
@@ -149,10 +159,12 @@ def _keep(products: Array, inputs: tuple[Array, ...], first: int, k: int, buffer
                     value = line[j] - halves[j]
                     values[query, count], kept[query, count] = value, first + j
                     count += np.int64(value > limit)
+                    best += np.int64(value > limit)
             if count >= full:
                 limit = _cut_back(values[query], kept[query], count, k)
                 count = k
         counts[query], limits[query] = count, limit
+        added[query] = best
 
 
 @numba.njit(cache=True, nogil=True)

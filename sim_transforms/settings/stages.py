@@ -184,6 +184,21 @@ class SearchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReindexSettings:
+    """How a published version is brought up to date.
+
+    Attributes:
+        rebuild_above: the index is built anew when added, changed and removed items since the last build pass this
+            share of all; else it is patched. 0: always built anew.
+    """
+
+    rebuild_above: float = 0.3
+
+    def __post_init__(self) -> None:
+        _share("rebuild_above", self.rebuild_above)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """One configuration file.
 
@@ -202,6 +217,7 @@ class Settings:
     train: TrainSettings = field(default_factory=TrainSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    reindex: ReindexSettings = field(default_factory=ReindexSettings)
     beam: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

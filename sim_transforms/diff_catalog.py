@@ -1,0 +1,278 @@
+"""A catalog against what is published: which items are new, changed, gone, or the same without reading their media.
+
+References, published items and what is remembered of files meet by a hash of the item_id. A file whose size and
+modification time are those that its digest was taken at is not read again.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sim_transforms.errors import MediaError
+from sim_transforms.group_in_files import GroupInFiles
+from sim_transforms.media.image import read_media
+from sim_transforms.read_catalog import FAILED, ReadCatalog
+from sim_transforms.records.items import FailedItem, MediaRef, Scalar, shard_of
+from sim_transforms.storage.files import replace_file
+
+Kind = Literal["added", "changed", "metadata", "removed", "same", "repeated"]
+BUCKET_ITEMS = 20_000
+_OWN = ("row", "item_id", "label", "split", "digest")
+_SOURCES = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("uri", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified_ns", pa.int64()),
+        ("digest", pa.string()),
+    ]
+)
+
+
+class KnownItem(NamedTuple):
+    """A published item; `metadata` sorted by name."""
+
+    item_id: str
+    row: int
+    label: str
+    split: str
+    digest: str
+    metadata: tuple[tuple[str, Scalar], ...]
+
+
+class KnownSource(NamedTuple):
+    """What a file was like when its digest (SHA-256 of its content) was taken."""
+
+    item_id: str
+    uri: str
+    size_bytes: int
+    modified_ns: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One item.
+
+    Attributes:
+        kind: `metadata`: the media are the same, something else is not; `repeated`: the catalog gives the id twice.
+        row: of the published item, -1 where there is none.
+        digest: of the published item's media, "" where there is none.
+        reference: of the catalog, null where it is removed.
+    """
+
+    kind: Kind
+    item_id: str
+    row: int
+    digest: str
+    reference: MediaRef | None
+
+
+@dataclass(frozen=True)
+class BucketDiff:
+    """What became of the items of one bucket.
+
+    Attributes:
+        differences: all but those that are the same.
+        same: how many are.
+        files_read: media that were read to compare them.
+    """
+
+    differences: tuple[Difference, ...]
+    same: int
+    files_read: int
+
+
+@dataclass
+class DiffCatalog(beam.PTransform):
+    """Pipeline -> main output: BucketDiffs; `failed`: FailedItem for rows of the catalog that are no reference.
+
+    Attributes:
+        reader: of the catalog.
+        items: items.parquet of the published version.
+        sources: folder of what is remembered of files, may be missing; `fresh`: empty folder for what is known now.
+        buckets: parts that are compared side by side.
+        reread: whether media are read even where their files look the same.
+        spill: folder where what meets waits, or null (`group_in_files`).
+    """
+
+    reader: ReadCatalog
+    items: str
+    sources: str
+    fresh: str
+    buckets: int
+    reread: bool = False
+    spill: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        """Reads all three, lets them meet, compares."""
+        rows = pipeline | "ReadCatalog" >> self.reader
+        groups = list(range(pq.ParquetFile(self.items).metadata.num_row_groups))
+        files = [str(path) for path in sorted(Path(self.sources).glob("*.parquet"))]
+        known = pipeline | "Groups" >> beam.Create(groups) | "Known" >> beam.FlatMap(read_known, self.items)
+        sources = pipeline | "Files" >> beam.Create(files) | "Sources" >> beam.FlatMap(read_sources)
+        keyed = [
+            part | f"Bucket {number}" >> beam.Map(by_bucket, self.buckets)
+            for number, part in enumerate((rows.references, known, sources))
+        ]
+        met = keyed | "Together" >> beam.Flatten() | "Meet" >> GroupInFiles(self.spill)
+        return {
+            "differences": met | "Compare" >> beam.Map(compare, self.fresh, self.reread),
+            FAILED: rows[FAILED],
+        }
+
+
+def read_known(group: int, items: str) -> Iterator[KnownItem]:
+    """The items of one row group of items.parquet."""
+    table = pq.ParquetFile(items).read_row_group(group)
+    further = sorted(name for name in table.column_names if name not in _OWN)
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    nothing = [""] * table.num_rows
+    for place in range(table.num_rows):
+        metadata = tuple((name, columns[name][place]) for name in further)
+        label, split, digest = (columns.get(name, nothing)[place] or "" for name in ("label", "split", "digest"))
+        yield KnownItem(columns["item_id"][place], columns["row"][place], label, split, digest, metadata)
+
+
+def read_sources(path: str) -> Iterator[KnownSource]:
+    """What one file of `sources` remembers."""
+    for row in pq.read_table(path).to_pylist():
+        yield KnownSource(**row)
+
+
+def by_bucket(entry: Any, buckets: int) -> tuple[int, Any]:
+    """Keys a reference, a published item or a source by the hash of its id."""
+    return shard_of(entry.item_id, buckets), entry
+
+
+class _Sides:
+    """What is known of one item from each side."""
+
+    def __init__(self) -> None:
+        self.references: list[MediaRef] = []
+        self.known: KnownItem | None = None
+        self.source: KnownSource | None = None
+
+    def add(self, entry: Any) -> None:
+        """Sorts an entry in."""
+        if isinstance(entry, MediaRef):
+            self.references.append(entry)
+        elif isinstance(entry, KnownItem):
+            self.known = entry
+        else:
+            self.source = entry
+
+
+def compare(element: tuple[int, Iterable[Any]], fresh: str, reread: bool) -> BucketDiff:
+    """Compares one bucket and writes what is known of its files now."""
+    bucket, entries = element
+    sides: dict[str, _Sides] = {}
+    for entry in entries:
+        sides.setdefault(entry.item_id, _Sides()).add(entry)
+    differences, sources, same, files_read = [], [], 0, 0
+    for item_id in sorted(sides):
+        side = sides[item_id]
+        if not side.references:
+            if side.known is not None:
+                differences.append(Difference("removed", item_id, side.known.row, side.known.digest, None))
+            continue
+        reference = min(side.references)
+        row, digest = (side.known.row, side.known.digest) if side.known is not None else (-1, "")
+        if len(side.references) > 1:
+            differences.append(Difference("repeated", item_id, row, digest, reference))
+            continue
+        source = None if reread else _unchanged(reference, side.source)
+        if source is None and side.known is not None:
+            source, files_read = _read(reference), files_read + 1
+        if source is not None:
+            sources.append(source)
+        kind = _kind(reference, side.known, source)
+        same += kind == "same"
+        if kind != "same":
+            differences.append(Difference(kind, item_id, row, digest, reference))
+    _write_sources(Path(fresh) / f"sources-{bucket:06d}.parquet", sources)
+    return BucketDiff(tuple(differences), same, files_read)
+
+
+def _kind(reference: MediaRef, known: KnownItem | None, source: KnownSource | None) -> Kind:
+    if known is None:
+        return "added"
+    if source is None or source.digest != known.digest:
+        return "changed"
+    here = (reference.label, reference.split, reference.metadata)
+    return "same" if here == (known.label, known.split, known.metadata) else "metadata"
+
+
+def _unchanged(reference: MediaRef, source: KnownSource | None) -> KnownSource | None:
+    """What is remembered of the file, if it looks the same."""
+    if source is None or source.uri != reference.uri:
+        return None
+    return source if _status(reference.uri) == (source.size_bytes, source.modified_ns) else None
+
+
+def _read(reference: MediaRef) -> KnownSource | None:
+    """Takes the digest of a file; null where it cannot be read, or changes meanwhile."""
+    before = _status(reference.uri)
+    try:
+        data = read_media(reference.uri)
+    except MediaError:
+        return None
+    if before is None or _status(reference.uri) != before:
+        return None
+    return KnownSource(reference.item_id, reference.uri, *before, hashlib.sha256(data).hexdigest())
+
+
+def _status(uri: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(uri)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _write_sources(path: Path, sources: list[KnownSource]) -> None:
+    with replace_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist([source._asdict() for source in sources], _SOURCES), temporary)
+
+
+@dataclass(frozen=True)
+class CatalogDiff:
+    """All differences of a catalog.
+
+    Attributes:
+        differences: by item_id, none that is the same.
+        failed: rows of the catalog that are no reference.
+        same: items of which nothing has changed.
+        files_read: media that were read to compare them.
+    """
+
+    differences: tuple[Difference, ...]
+    failed: tuple[FailedItem, ...]
+    same: int
+    files_read: int
+
+    def of(self, *kinds: Kind) -> list[Difference]:
+        """Those of some kinds."""
+        return [difference for difference in self.differences if difference.kind in kinds]
+
+
+def gather_diff(buckets: Iterable[BucketDiff], failed: Iterable[FailedItem]) -> CatalogDiff:
+    """Puts the buckets together."""
+    parts = list(buckets)
+    differences = sorted((d for part in parts for d in part.differences), key=_by_id)
+    same, files_read = sum(part.same for part in parts), sum(part.files_read for part in parts)
+    return CatalogDiff(tuple(differences), tuple(sorted(failed)), same, files_read)
+
+
+def _by_id(difference: Difference) -> str:
+    return difference.item_id
