@@ -65,6 +65,17 @@ COMMANDS = (
         needs_config=False,
     ),
     Command(
+        "reindex",
+        "compare the catalog with the published version, embed what is new or changed, patch, publish",
+        "reindex",
+        "reindex",
+        (
+            Argument("--reread", "read all media to compare them, even where size and time are the same", switch=True),
+            _STORE,
+        ),
+        beam=True,
+    ),
+    Command(
         "tune",
         "M, ef_construction and ef_search against recall, speed, size and build time",
         "tune",

@@ -24,7 +24,7 @@ from sim_transforms.storage.files import replace_file
 
 Kind = Literal["added", "changed", "metadata", "removed", "same", "repeated"]
 BUCKET_ITEMS = 20_000
-_OWN = ("row", "item_id", "label", "split", "digest")
+_OWN = ("row", "item_id", "label", "digest")
 _SOURCES = pa.schema(
     [
         ("item_id", pa.string()),
@@ -42,7 +42,6 @@ class KnownItem(NamedTuple):
     item_id: str
     row: int
     label: str
-    split: str
     digest: str
     metadata: tuple[tuple[str, Scalar], ...]
 
@@ -140,8 +139,8 @@ def read_known(group: int, items: str) -> Iterator[KnownItem]:
     nothing = [""] * table.num_rows
     for place in range(table.num_rows):
         metadata = tuple((name, columns[name][place]) for name in further)
-        label, split, digest = (columns.get(name, nothing)[place] or "" for name in ("label", "split", "digest"))
-        yield KnownItem(columns["item_id"][place], columns["row"][place], label, split, digest, metadata)
+        label, digest = (columns.get(name, nothing)[place] or "" for name in ("label", "digest"))
+        yield KnownItem(columns["item_id"][place], columns["row"][place], label, digest, metadata)
 
 
 def read_sources(path: str) -> Iterator[KnownSource]:
@@ -209,8 +208,7 @@ def _kind(reference: MediaRef, known: KnownItem | None, source: KnownSource | No
         return "added"
     if source is None or source.digest != known.digest:
         return "changed"
-    here = (reference.label, reference.split, reference.metadata)
-    return "same" if here == (known.label, known.split, known.metadata) else "metadata"
+    return "same" if (reference.label, reference.metadata) == (known.label, known.metadata) else "metadata"
 
 
 def _unchanged(reference: MediaRef, source: KnownSource | None) -> KnownSource | None:

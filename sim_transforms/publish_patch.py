@@ -31,7 +31,8 @@ from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.settings.stages import IndexSettings, SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file
 
-_TEXTS = ("item_id", "label", "split", "digest")
+# Beside the metadata; the split belongs to evaluation, not to the index.
+_TEXTS = {"digest": "string", "label": "string"}
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,17 @@ def catalog_digest(parent: VersionManifest, differences: Sequence[Difference], f
     digest = hashlib.sha256(parent.catalog.encode())
     for difference in differences:
         known = difference.reference
-        further = (known.label, known.split, known.metadata) if known is not None else None
+        further = (known.label, known.metadata) if known is not None else None
         digest.update(repr((difference.kind, difference.item_id, further)).encode())
     for item_id, content in zip(fresh.column("item_id").to_pylist(), fresh.column("digest").to_pylist(), strict=True):
         digest.update(repr((item_id, content)).encode())
     return digest.hexdigest()
 
 
-def items_schema(metadata_columns: dict[str, str], columns: Sequence[str] = _TEXTS) -> pa.Schema:
-    """Schema of items.parquet."""
-    further = [(name, arrow_type(kind)) for name, kind in sorted(metadata_columns.items())]
-    return pa.schema([("row", pa.int32()), *((name, pa.string()) for name in columns), *further])
+def items_schema(metadata_columns: dict[str, str]) -> pa.Schema:
+    """Schema of items.parquet, as a build writes it."""
+    further = [(name, arrow_type(kind)) for name, kind in sorted({**metadata_columns, **_TEXTS}.items())]
+    return pa.schema([("row", pa.int32()), ("item_id", pa.string()), *further])
 
 
 def write_patched_items(old: Path, target: Path, change: CatalogChange, rows: Array) -> None:
@@ -112,7 +113,7 @@ def _extra_items(change: CatalogChange, rows: Array, schema: pa.Schema) -> pa.Ta
 def _record(difference: Difference) -> dict[str, Any]:
     known = difference.reference
     assert known is not None
-    own = {"row": difference.row, "item_id": known.item_id, "label": known.label, "split": known.split}
+    own = {"row": difference.row, "item_id": known.item_id, "label": known.label}
     return {**dict(known.metadata), **own, "digest": difference.digest}
 
 
@@ -121,7 +122,7 @@ def _merged(old: Path, extra: pa.Table, dropped: pa.Array, schema: pa.Schema) ->
     file, taken = pq.ParquetFile(old), 0
     there = extra.column("row").to_numpy()
     for group in range(file.metadata.num_row_groups):
-        table = _cast(file.read_row_group(group), schema)
+        table = cast_items(file.read_row_group(group), schema)
         last = int(table.column("row")[-1].as_py()) if table.num_rows else -1
         kept = table.filter(pc.invert(pc.is_in(table.column("row"), value_set=dropped)))
         upto = int(np.searchsorted(there, last, side="right"))
@@ -130,7 +131,7 @@ def _merged(old: Path, extra: pa.Table, dropped: pa.Array, schema: pa.Schema) ->
     yield extra.slice(taken)
 
 
-def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def cast_items(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table in another schema: columns that it lacks are null, those that are not there any more go."""
     columns = [
         table.column(field.name).cast(field.type)

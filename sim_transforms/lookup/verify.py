@@ -22,14 +22,15 @@ def verify_version(store: ObjectStore, version: str) -> list[str]:
         folder = version_folder(store, version)
     except RuijiError as error:
         return [str(error)]
-    problems = [p for entry in file_entries(manifest) for p in _file_problems(folder, entry)]
+    problems = [p for entry in file_entries(manifest) for p in file_problems(folder, entry)]
     # NMSLIB ends the process on damaged files, so the index is opened only when its bytes are as published.
     if manifest.index is not None:
         problems = problems or _part_problems(folder, manifest.index)
     return problems or _index_problems(folder, manifest) or _canary_problems(folder, manifest)
 
 
-def _file_problems(folder: Path, entry: FileEntry) -> list[str]:
+def file_problems(folder: Path, entry: FileEntry) -> list[str]:
+    """What is wrong with one file of a version; empty where nothing is."""
     path = folder / entry.name
     if not path.is_file():
         return [f"{entry.name} is missing"]

@@ -243,6 +243,11 @@ class VersionManifest(Manifest):
     kind: str = field(default="version")
 
     @property
+    def layout_is_routed(self) -> bool:
+        """Whether the shards are files of their own."""
+        return self.index is None
+
+    @property
     def index_bytes(self) -> int:
         """Bytes of `index.hnsw`, or of all shard files."""
         return self.index.size_bytes if self.index else sum(entry.size_bytes for entry in self.shard_files)

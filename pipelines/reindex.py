@@ -1,0 +1,361 @@
+"""A changed catalog -> the next version: only what is new or changed is embedded, and the published index is patched.
+
+ruiji reindex --config configs/digits.yaml
+ruiji reindex --config configs/digits.yaml --reread --json
+"""
+
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines._main import Main
+from pipelines.embed import embed
+from pipelines.index import build_index
+from pipelines.preprocess import write
+from pipelines.run import Runner
+from pipelines.stages import Stages
+from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
+from sim_transforms.diff_catalog import BUCKET_ITEMS, CatalogDiff, DiffCatalog, gather_diff
+from sim_transforms.errors import CatalogError, ModelMismatch, RecallError
+from sim_transforms.failures import judge_rejects, write_rejects
+from sim_transforms.finish_examples import close_examples, write_manifest
+from sim_transforms.hand_back import HandBack, read_rows
+from sim_transforms.index_input import open_embeddings
+from sim_transforms.media.catalog import CatalogPlan, plan_catalog
+from sim_transforms.media.image import image_shape
+from sim_transforms.options import runs_here
+from sim_transforms.patch_version import PatchVersion, plan_patch, read_exact
+from sim_transforms.publish_patch import (
+    CatalogChange,
+    ask,
+    assemble_patch,
+    catalog_digest,
+    churn_of,
+    describe_patch,
+    index_change,
+    write_patched_items,
+)
+from sim_transforms.publish_version import (
+    assemble_version,
+    describe_published,
+    make_manifest,
+    publish_version,
+    write_timings,
+)
+from sim_transforms.read_catalog import FAILED, ReadCatalog
+from sim_transforms.rebuild_version import write_live_embeddings
+from sim_transforms.records.batches import embeddings_schema
+from sim_transforms.records.items import FailedItem, MediaRef
+from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
+from sim_transforms.records.manifests import ModelManifest, VersionManifest
+from sim_transforms.runs.lock import workdir_lock
+from sim_transforms.runs.stages import scratch_folder
+from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.object_store import ObjectStore
+from sim_transforms.storage.open import open_store
+from sim_transforms.storage.versions import publish
+
+_SUBSET = "items.parquet"
+_BUILT_WITH = ("m", "ef_construction", "seed", "neighbor_shards", "layout")
+
+
+def reindex(main: Main) -> None:
+    """`ruiji reindex [--reread]`."""
+    settings = main.settings()
+    main.check_flags(settings)
+    stages = Stages(main, settings)
+    with workdir_lock(stages.workdir), scratch_folder(stages.workdir, "reindex") as scratch:
+        run = Reindex(main, settings, stages, scratch)
+        reason = run.why_embed_all()
+        if reason is None:
+            result = run.run(main.arguments.reread)
+            return main.answer(result, _text(result))
+        main.notify(f"reindex: every item is embedded anew: {reason}; vectors of two models are never mixed")
+        runner = Runner(main, settings, stages)
+        preprocessed = runner.preprocess()
+        summary = RunSummary(preprocessed, *runner.index(), None, None)
+    return main.answer({**summary_json(summary), "how": "rebuilt"}, summary_text(summary))
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What became of new and changed items.
+
+    Attributes:
+        table: item_id, label, split, digest, embedding and metadata, by item_id.
+        failed: those that could not be decoded.
+        inferences: items that went through the model.
+    """
+
+    table: pa.Table
+    failed: tuple[FailedItem, ...]
+    inferences: int
+
+
+class Reindex:
+    """One run.
+
+    Args:
+        main: the command.
+        settings: of the catalog.
+        stages: where its artefacts lie.
+        scratch: empty folder that all workers share.
+    """
+
+    def __init__(self, main: Main, settings: Settings, stages: Stages, scratch: Path) -> None:
+        """Opens what is published; imports no TensorFlow before there is something to embed."""
+        from sim_transforms.commands.published import Opened, open_latest
+
+        self._main, self._settings, self._stages, self._scratch = main, settings, stages, scratch
+        self._options: PipelineOptions = main.options(settings)
+        self._model = ModelManifest.load(stages.model)
+        self._opened: Opened = open_latest(settings.store)
+        self._manifest: VersionManifest = self._opened.manifest
+        self._store: ObjectStore = open_store(settings.store)
+        self._plan = plan_catalog(stages.source(), settings.catalog.allow_outside)
+        self._began = time.monotonic()
+
+    def why_embed_all(self) -> str | None:
+        """Why the published vectors cannot be used, or null where they can.
+
+        Raises:
+            ModelMismatch: they were made elsewhere, by no model that is known here.
+        """
+        manifest, space = self._manifest, self._settings.index.space
+        if not manifest.model:
+            raise ModelMismatch(
+                f"version {self._opened.version} holds vectors that were made elsewhere; {self._stages.model} has not "
+                "made them: publish them again with `ruiji index --embeddings`, or another store with `ruiji run`"
+            )
+        if manifest.model != self._model.fingerprint:
+            return f"the model is {self._model.fingerprint[:16]}, the version's {manifest.model[:16]}"
+        return f"index.space is {space}, the version's {manifest.space}" if manifest.space != space else None
+
+    def run(self, reread: bool) -> dict[str, Any]:
+        """Brings the published version up to date; the answer of the command."""
+        plan = self._plan
+        diff = self._compare(plan, reread)
+        again = diff.of("added", "changed")
+        self._main.notify(
+            f"reindex: {len(diff.of('added')):,} added, {len(diff.of('changed')):,} changed, "
+            f"{len(diff.of('removed')):,} removed, {len(diff.of('metadata')):,} with other metadata, {diff.same:,} the "
+            f"same; {diff.files_read:,} media read to compare them"
+        )
+        embedded = self._embed([d.reference for d in again if d.reference is not None])
+        failed = tuple(sorted((*diff.failed, *embedded.failed)))
+        skipped = diff.same + len(diff.of("metadata"))
+        totals = self._account(plan, skipped, embedded, failed)
+        deleted = [d.row for d in diff.of("removed", "changed")]
+        change = CatalogChange(
+            deleted=np.array(sorted(deleted), np.int32),
+            updates=tuple(diff.of("metadata")),
+            fresh=embedded.table,
+            metadata_columns=plan.metadata_columns,
+            digest=catalog_digest(self._manifest, diff.differences, embedded.table),
+        )
+        how, version = self._publish(change)
+        self._remember()
+        return self._answer(how, version, totals, embedded, diff)
+
+    def _compare(self, plan: CatalogPlan, reread: bool) -> CatalogDiff:
+        fresh, rows = self._scratch / "sources", self._scratch / "rows"
+        fresh.mkdir()
+        rows.mkdir()
+        buckets = max(1, -(-max(plan.rows, self._manifest.items) // BUCKET_ITEMS))
+        transform = DiffCatalog(
+            ReadCatalog(plan, self._settings.train.seed),
+            str(self._opened.folder / _SUBSET),
+            str(self._stages.workdir / "sources"),
+            str(fresh),
+            buckets,
+            reread,
+            str(rows) if runs_here(self._options) else None,
+        )
+        with beam.Pipeline(options=self._options) as pipeline:
+            parts = pipeline | "DiffCatalog" >> transform
+            parts["differences"] | "HandBackDiff" >> HandBack(str(rows / "diff"), key=_no_order)
+            parts[FAILED] | "HandBackFailed" >> HandBack(str(rows / "failed"))
+        diff = gather_diff(read_rows(str(rows / "diff")), read_rows(str(rows / "failed")))
+        repeated = diff.of("repeated")
+        if repeated:
+            shown = ", ".join(repr(d.item_id) for d in repeated[:10])
+            found = f"the catalog gives {len(repeated)} item_id(s) more than once: {shown}"
+            raise CatalogError(f"{found}; ids must be unique")
+        return diff
+
+    def _embed(self, references: list[MediaRef]) -> Embedded:
+        """Decodes and embeds some items by the same stages as a whole catalog."""
+        columns = self._plan.metadata_columns
+        schema = embeddings_schema(self._model.embedding_size, columns)
+        if not references:
+            return Embedded(schema.empty_table(), (), 0)
+        folder = self._scratch / "subset"
+        examples, embeddings, rows = folder / "examples", folder / "embeddings", folder / "rows"
+        for path in (examples, embeddings, rows):
+            path.mkdir(parents=True)
+        subset = plan_catalog(str(_write_catalog(folder, references, columns)), allow_outside=True)
+        settings = replace(
+            self._settings,
+            workdir=str(folder),
+            preprocess=replace(self._settings.preprocess, max_reject_share=1.0),
+        )
+        write(settings, subset, examples, rows, self._options)
+        reports, failed = read_rows(str(rows / "reports.rows")), read_rows(str(rows / "failed.rows"))
+        rejected = tuple(sorted([*failed, *(item for report in reports for item in report.failed)]))
+        if len(rejected) == len(references):
+            return Embedded(schema.empty_table(), rejected, 0)
+        totals = close_examples(examples, reports, failed, subset, settings.preprocess, folder / "rejects.parquet")
+        write_manifest(examples, reports, totals, subset, image_shape(settings.media), settings)
+        manifest = embed(examples, self._stages.model, embeddings, rows, self._options)
+        tables = [pq.read_table(embeddings / entry.name) for entry in manifest.files]
+        return Embedded(pa.concat_tables(tables).cast(schema).sort_by("item_id"), rejected, manifest.inferences)
+
+    def _account(
+        self, plan: CatalogPlan, skipped: int, embedded: Embedded, failed: tuple[FailedItem, ...]
+    ) -> LedgerTotals:
+        """Every row of the catalog is the same, embedded or rejected."""
+        entry = LedgerEntry("reindex", "all", plan.rows, embedded.table.num_rows, len(failed), skipped)
+        totals = balance("reindex", [entry], expected_in=plan.rows)
+        rejects = self._stages.workdir / "rejects.parquet"
+        write_rejects(rejects, failed)
+        left = replace(totals, items_out=totals.items_out + totals.skipped)
+        judge_rejects(left, failed, self._settings.preprocess.max_reject_share, rejects)
+        return totals
+
+    def _publish(self, change: CatalogChange) -> tuple[str, str | None]:
+        """How the version was brought up to date, and the new version."""
+        if not (len(change.deleted) or change.fresh.num_rows or change.updates):
+            return "unchanged", None
+        reason = self._why_rebuild(change)
+        if reason is None:
+            try:
+                return "patched", self._patch(change)
+            except RecallError as error:
+                reason = f"the patched index misses the target ({error})"
+        self._main.notify(f"reindex: the index is built anew: {reason}")
+        shutil.rmtree(self._scratch / "patch", ignore_errors=True)
+        return "rebuilt", self._rebuild(change)
+
+    def _why_rebuild(self, change: CatalogChange) -> str | None:
+        manifest, settings = self._manifest, self._settings.index
+        left = manifest.items + change.fresh.num_rows - len(change.deleted)
+        churn = manifest.churn + churn_of(change, manifest.items)
+        differing = [n for n in _BUILT_WITH if manifest.parameters.get(n) != getattr(settings, n)]
+        if differing:
+            name = differing[0]
+            return f"index.{name} is {getattr(settings, name)}, the version's {manifest.parameters.get(name)}"
+        if manifest.layout_is_routed:
+            return "shards of layout routed are built anew"
+        if left == 0 or manifest.items == 0:
+            return "no item is left" if left == 0 else "the version holds no item"
+        if churn > self._settings.reindex.rebuild_above:
+            most = self._settings.reindex.rebuild_above
+            return f"{churn:.1%} have changed since it was built, reindex.rebuild_above is {most:.1%}"
+        return None
+
+    def _patch(self, change: CatalogChange) -> str:
+        settings, manifest = self._settings, self._manifest
+        parts, folder = self._scratch / "patch", self._scratch / "version"
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in (parts, folder):
+            path.mkdir()
+        known = (manifest.row_ranges, self._opened.array("centroids.npy"), self._opened.array("free_rows.npy"))
+        began = time.monotonic()
+        planned = plan_patch(
+            self._opened.folder / "index.hnsw", parts, index_change(change, settings.index), known, settings.index
+        )
+        write_patched_items(self._opened.folder / _SUBSET, folder / _SUBSET, change, planned.rows)
+        asked = ask(planned, folder / _SUBSET, settings.index)
+        with beam.Pipeline(options=self._options) as pipeline:
+            pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(self._options))
+        sizes = assemble_patch(folder, self._opened.folder, planned)
+        timings = {"patch_seconds": round(time.monotonic() - began, 3)}
+        described = describe_patch(
+            folder, (self._opened.version, manifest), change, planned, sizes, read_exact(planned.plan), settings.search
+        )
+        described = replace(described, recall_target=settings.index.recall_target)
+        write_timings(folder, timings)
+        return publish(self._store, folder, described)
+
+    def _rebuild(self, change: CatalogChange) -> str:
+        """Builds an index of the published vectors and the new ones."""
+        settings = self._settings
+        parts, folder, source = self._scratch / "parts", self._scratch / "rebuilt", self._scratch / "live"
+        for path in (parts, folder, source):
+            path.mkdir()
+        write_live_embeddings(self._opened.folder, self._manifest, change, source)
+        given = open_embeddings(source, None, settings.index.space)
+        built = build_index(given, parts, settings.index, self._options)
+        sizes = assemble_version(folder, str(parts), built.outcome.plans, settings.index.layout)
+        calibration = self._manifest.calibration
+        described = make_manifest(
+            folder, sizes, built.outcome, built.manifest, settings.index, calibration, settings.search
+        )
+        write_timings(folder, {"graph_seconds": round(built.graph_seconds, 3)})
+        return publish_version(self._store, folder, described)
+
+    def _remember(self) -> None:
+        """Keeps what is known of the files, so that the next run need not read them."""
+        target = self._stages.workdir / "sources"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.move(self._scratch / "sources", target)
+
+    def _answer(
+        self, how: str, version: str | None, totals: LedgerTotals, embedded: Embedded, diff: CatalogDiff
+    ) -> dict[str, Any]:
+        shown = describe_published(self._store, version or self._opened.version)
+        return {
+            "version": version,
+            "items": totals.items_in,
+            "accepted": shown["items"],
+            "rejected": totals.rejected,
+            "skipped": totals.skipped,
+            "inferences": embedded.inferences,
+            "recall_at_10": shown["recall_at_10"],
+            "ef_search": shown["ef_search"],
+            "how": how,
+            "added": len(diff.of("added")),
+            "changed": len(diff.of("changed")),
+            "removed": len(diff.of("removed")),
+            "metadata_changed": len(diff.of("metadata")),
+            "files_read": diff.files_read,
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+
+
+def _write_catalog(folder: Path, references: list[MediaRef], columns: dict[str, str]) -> Path:
+    """A catalog of some references."""
+    rows = [
+        {**dict(r.metadata), "item_id": r.item_id, "uri": r.uri, "label": r.label, "split": r.split} for r in references
+    ]
+    schema = embeddings_schema(1, columns)
+    kept = [field for field in schema if field.name not in ("digest", "embedding")]
+    path = folder / "catalog.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema([*kept, ("uri", pa.string())])), path)
+    return path
+
+
+def _no_order(_: object) -> int:
+    return 0
+
+
+def _text(result: dict[str, Any]) -> str:
+    counts = (
+        f"items      {result['items']:,} in the catalog: {result['added']:,} added, {result['changed']:,} changed, "
+        f"{result['skipped']:,} as they were, {result['rejected']:,} rejected; {result['removed']:,} removed"
+    )
+    if result["version"] is None:
+        return f"{counts}\nnothing has changed: no new version, 0 inferences"
+    return (
+        f"{counts}\ninferences {result['inferences']:,}\n"
+        f"index      {result['how']}, recall@10 {result['recall_at_10']} at ef_search {result['ef_search']}\n"
+        f"version    {result['version']}"
+    )

@@ -1,0 +1,162 @@
+"""A changed catalog: what is embedded, what is found afterwards, and when the index is built anew."""
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.cli import main
+from sim_transforms.lookup.open import open_version
+from tests.pipelines.small_catalogs import ONE_PROCESS, configuration, digits_catalog
+
+pytestmark = pytest.mark.slow
+
+ITEMS, HELD_BACK = 200, 30
+
+
+class Shop:
+    """A catalog that changes, its configuration and its store."""
+
+    def __init__(self, folder: Path) -> None:
+        """Publishes all digits but the last thirty."""
+        self.media = folder / "media"
+        self.catalog = digits_catalog(self.media, ITEMS)
+        with self.catalog.open() as file:
+            self.rows = list(csv.DictReader(file))
+        self.work = folder / "work"
+        self.config = configuration(folder, self.catalog, reindex={"rebuild_above": 0.5})
+        self.write(self.rows[:-HELD_BACK])
+        self.run("run", *ONE_PROCESS)
+
+    def write(self, rows: list[dict[str, str]]) -> None:
+        """Replaces the catalog."""
+        with self.catalog.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def run(self, *arguments: str) -> dict[str, object]:
+        """Runs a command in this process; its JSON."""
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            assert main([*arguments, "--config", str(self.config), "--workdir", str(self.work), "--json"]) == 0
+        return json.loads(shown.getvalue().splitlines()[-1])
+
+    def reindex(self, *flags: str) -> dict[str, object]:
+        """`ruiji reindex`."""
+        return self.run("reindex", *flags, *ONE_PROCESS)
+
+    def copy(self, folder: Path) -> "Shop":
+        """The same in another folder, media and catalog too."""
+        other = object.__new__(Shop)
+        shutil.copytree(self.media, folder / "media")
+        shutil.copytree(self.work, folder / "work")
+        other.media, other.work, other.rows = folder / "media", folder / "work", self.rows
+        other.catalog = folder / "media" / self.catalog.name
+        other.config = configuration(folder, other.catalog, reindex={"rebuild_above": 0.5})
+        return other
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A store that is up to date with its catalog."""
+    return Shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def shop(published: Shop, tmp_path: Path) -> Shop:
+    """A copy that a test may change."""
+    return published.copy(tmp_path)
+
+
+def _matches(shop: Shop, item_id: str, k: int = 10) -> list[str]:
+    opened = open_version(str(shop.work / "store"))
+    return [match.item_id for match in opened.search_item(item_id, k=k)]
+
+
+def test_reindex_of_nothing_changed_publishes_nothing(shop: Shop) -> None:
+    before = (shop.work / "store" / "LATEST").read_text()
+    found = shop.reindex()
+    assert (found["version"], found["how"], found["inferences"]) == (None, "unchanged", 0)
+    assert (found["items"], found["skipped"]) == (ITEMS - HELD_BACK, ITEMS - HELD_BACK)
+    assert (shop.work / "store" / "LATEST").read_text() == before
+    assert found["files_read"] == ITEMS - HELD_BACK
+    assert shop.reindex()["files_read"] == 0
+    assert shop.reindex("--reread")["files_read"] == ITEMS - HELD_BACK
+
+
+def test_reindex_embeds_what_is_new_or_changed_and_patches(shop: Shop) -> None:
+    kept = shop.rows[10:]
+    replaced = {row["item_id"] for row in kept[:6]}
+    picture = shop.media / kept[100]["uri"]
+    for row in kept[:6]:
+        Image.fromarray(255 - np.asarray(Image.open(shop.media / row["uri"]))).save(shop.media / row["uri"])
+    kept[20]["place"] = "777"
+    shop.write(kept)
+    assert picture.is_file()
+    found = shop.reindex()
+    assert found["how"] == "patched"
+    assert (found["added"], found["changed"], found["removed"], found["metadata_changed"]) == (HELD_BACK, 6, 10, 1)
+    assert found["inferences"] == HELD_BACK + 6
+    assert found["items"] == found["accepted"] == ITEMS - 10
+    verified = shop.run("versions", "verify")
+    assert verified["problems"] == []
+    opened = open_version(str(shop.work / "store"))
+    assert set(opened.items.column("item_id").to_pylist()) == {row["item_id"] for row in kept}
+    removed = {row["item_id"] for row in shop.rows[:10]}
+    for row in kept[::7]:
+        assert not removed & set(_matches(shop, row["item_id"], 20))
+    places = dict(
+        zip(opened.items.column("item_id").to_pylist(), opened.items.column("place").to_pylist(), strict=True)
+    )
+    assert places[kept[20]["item_id"]] == 777
+    assert opened.manifest.churn == pytest.approx(36 / 170, abs=1e-6)
+    assert shop.reindex()["how"] == "unchanged"
+    assert replaced <= set(opened.items.column("item_id").to_pylist())
+
+
+def test_reindex_agrees_with_an_index_that_is_built_anew(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "anew").mkdir()
+    anew = shop.copy(tmp_path / "anew")
+    for other in (shop, anew):
+        other.write(other.rows[12:])
+    assert shop.reindex()["how"] == "patched"
+    assert anew.reindex("--set", "reindex.rebuild_above=0")["how"] == "rebuilt"
+    same = [
+        len(set(_matches(shop, row["item_id"])) & set(_matches(anew, row["item_id"]))) / 10 for row in shop.rows[12:]
+    ]
+    assert np.mean(same) >= 0.97
+
+
+def test_reindex_takes_items_out_whose_media_cannot_be_read_any_more(shop: Shop) -> None:
+    shop.write(shop.rows[:-HELD_BACK])
+    (shop.media / shop.rows[0]["uri"]).write_bytes(b"no picture")
+    found = shop.reindex()
+    assert (found["rejected"], found["changed"], found["inferences"]) == (1, 1, 0)
+    opened = open_version(str(shop.work / "store"))
+    assert shop.rows[0]["item_id"] not in opened.items.column("item_id").to_pylist()
+
+
+def test_reindex_with_other_parameters_builds_anew_without_embedding(shop: Shop) -> None:
+    found = shop.reindex("--set", "index.m=8")
+    assert found["version"] is None
+    shop.write(shop.rows[5:-HELD_BACK])
+    found = shop.reindex("--set", "index.m=8")
+    assert (found["how"], found["inferences"], found["accepted"]) == ("rebuilt", 0, ITEMS - HELD_BACK - 5)
+    assert open_version(str(shop.work / "store")).manifest.churn == 0
+
+
+def test_reindex_on_two_processes_gives_the_same_version(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    two = shop.copy(tmp_path / "two")
+    versions = []
+    for other, flags in ((shop, ONE_PROCESS), (two, ())):
+        other.write(other.rows[3:])
+        versions.append(other.run("reindex", *flags)["version"])
+    assert versions[0] == versions[1]
