@@ -11,7 +11,7 @@ from sim_transforms.errors import UsageError
 from sim_transforms.hnsw.connect import anchors_of
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
 from sim_transforms.hnsw.link import Forward
-from sim_transforms.hnsw.partition import nearest_cells
+from sim_transforms.hnsw.partition import centroid_of, nearest_cells
 from sim_transforms.hnsw.patch import (
     Additions,
     Published,
@@ -23,6 +23,7 @@ from sim_transforms.hnsw.patch import (
 from sim_transforms.hnsw.patch_upper import OldUpper, patch_upper, read_upper
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.upper import UpperLayers
+from sim_transforms.hnsw.whole import shard_rows as built_shards
 from sim_transforms.records.manifests import RowRange
 from sim_transforms.settings.stages import IndexSettings
 
@@ -85,6 +86,18 @@ def shard_rows(row_ranges: Sequence[RowRange], shard: int) -> Array:
     """[s] int32 rows of a shard, ascending."""
     pieces = [np.arange(r.first_row, r.end_row, dtype=np.int32) for r in row_ranges if r.shard == shard]
     return np.concatenate([np.zeros(0, np.int32), *pieces])
+
+
+def parts_of_whole(vectors: Array, item_ids: list[str], settings: IndexSettings) -> tuple[tuple[RowRange, ...], Array]:
+    """(row ranges, centroids [shards, d]) of the index that `build_whole` makes of vectors and ids."""
+    space = space_of(settings.space)
+    places = space.places(space.prepare(vectors))
+    ranges, centroids, first = [], [], 0
+    for number, rows in enumerate(built_shards(places, item_ids, settings)):
+        ranges.append(RowRange(number, first, first + len(rows)))
+        centroids.append(centroid_of(places[rows]))
+        first += len(rows)
+    return tuple(ranges), np.stack(centroids) if centroids else np.zeros((0, vectors.shape[1]), np.float32)
 
 
 def patch_whole(

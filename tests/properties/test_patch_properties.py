@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from sim_transforms.hnsw.file_format import NativeIndex, read_index
 from sim_transforms.hnsw.levels import draw_levels
-from sim_transforms.hnsw.partition import centroid_of
-from sim_transforms.hnsw.patch_whole import Change, Patched, patch_whole
+from sim_transforms.hnsw.patch_whole import Change, Patched, parts_of_whole, patch_whole
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.spaces import SPACES, space_of
-from sim_transforms.hnsw.whole import build_whole, shard_rows
+from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.records.manifests import RowRange
 from sim_transforms.settings.stages import IndexSettings
 from tests.unit.hnsw.clouds import reachable
@@ -55,14 +54,7 @@ def build(folder: Path, vectors: np.ndarray, index: IndexSettings) -> Catalog:
     """A first version."""
     prepared = space_of(index.space).prepare(vectors)
     order = build_whole(vectors, index, folder / "first.hnsw")
-    ids = [str(i) for i in range(len(vectors))]
-    sizes = [len(rows) for rows in shard_rows(space_of(index.space).places(prepared), ids, index)]
-    ends = np.cumsum(sizes)
-    ranges = tuple(
-        RowRange(n, int(end) - size, int(end)) for n, (end, size) in enumerate(zip(ends, sizes, strict=True))
-    )
-    places = space_of(index.space).places(prepared[order])
-    centroids = np.stack([centroid_of(places[r.first_row : r.end_row]) for r in ranges])
+    ranges, centroids = parts_of_whole(vectors, [str(i) for i in range(len(vectors))], index)
     held = dict(enumerate(prepared[order]))
     return Catalog(folder, index, folder / "first.hnsw", held, ranges, centroids)
 
