@@ -8,13 +8,12 @@ STORAGE_EMULATOR_HOST is honoured by Google's client: it is then asked without c
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from google.api_core import exceptions as refused
 from google.auth import exceptions as unknown_user
@@ -27,20 +26,16 @@ from sim_transforms.storage.checksums import EMPTY_CRC32C, combine_crc32c, crc32
 from sim_transforms.storage.files import FileRange, replace_file
 from sim_transforms.storage.gcs_errors import clear_errors
 from sim_transforms.storage.object_store import ObjectInfo, name_parts
+from sim_transforms.storage.side_by_side import discard, side_by_side
 
 # Files above it (and above 8 MiB) travel in chunks, each of which is sent again by itself; one is held in memory.
 CHUNK_BYTES = 16 * 2**20
 # A limit of the store.
 COMPOSE_SOURCES = 32
-# Requests of one store side by side; the client keeps ten connections.
-_THREADS = 8
 # How often a write starts again, because others wrote the same object or the store forgot the upload.
 _ATTEMPTS = 5
 _FORGOTTEN = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _TOKEN = "ruiji-write"
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class GcsStore:
@@ -151,7 +146,7 @@ class GcsStore:
         """Joins at the store, at most 32 objects a call, more by a tree whose inner objects are deleted at the end."""
         if not names:
             raise UsageError(f"{self.url}: {target} cannot be put together from no objects")
-        sources = _side_by_side(self._existing, names)
+        sources = side_by_side(self._existing, names)
         expected = _joined_crc32c(sources)
         if crc32c not in (None, expected):
             raise DamagedArtefact(
@@ -163,14 +158,14 @@ class GcsStore:
                 groups = [sources[i : i + COMPOSE_SOURCES] for i in range(0, len(sources), COMPOSE_SOURCES)]
                 level = [f"{target}.join-{len(inner) + number:05d}" for number in range(len(groups))]
                 inner += level
-                sources = _side_by_side(lambda pair: self._join(*pair), list(zip(groups, level, strict=True)))
+                sources = side_by_side(lambda pair: self._join(*pair), zip(groups, level, strict=True))
             self._join(sources, target)
         except BaseException:
             # The first error is the one to show; what stays is written over by a retry, or cleaned up with its version.
             with suppress(RuijiError):
-                self._discard(inner)
+                discard(self, inner)
             raise
-        self._discard(inner)
+        discard(self, inner)
 
     def local_path(self, name: str) -> Path | None:
         """Null: nothing of it lies on this machine."""
@@ -267,18 +262,6 @@ class GcsStore:
             found = f"{made.size} bytes with the CRC32C {made.crc32c}"
             raise DamagedArtefact(f"{self.url}: {target} came out as {found}; {expected} is expected: run again")
         return made
-
-    def _discard(self, names: Iterable[str]) -> None:
-        def discard(name: str) -> None:
-            with suppress(NotFound):
-                self.delete(name)
-
-        _side_by_side(discard, list(names))
-
-
-def _side_by_side(function: Callable[[T], R], items: Sequence[T]) -> "list[R]":
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(function, items))
 
 
 def _joined_crc32c(sources: Sequence[Any]) -> str:

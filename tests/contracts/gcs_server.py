@@ -1,5 +1,7 @@
-"""The real fake-gcs-server, and a gate in front of it that counts requests, fails on demand, and is as strict as the
-real store where fake-gcs-server is not: it looks at no generation when it composes, deletes, or takes an upload in chunks.
+"""The real fake-gcs-server, and a gate in front of it that counts requests and fails on demand.
+
+The gate is as strict as the real store where fake-gcs-server is not: that looks at no generation when it composes,
+deletes, or takes an upload in chunks.
 """
 
 import json
