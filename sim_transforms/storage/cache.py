@@ -24,7 +24,7 @@ from sim_transforms.storage.checksums import crc32c_of, file_entry, index_file
 from sim_transforms.storage.object_store import ObjectStore, name_parts
 from sim_transforms.storage.versions import INDEX, file_entries, object_name
 
-# Some hundred million vectors of dimension 16, or a few versions of ten million of dimension 128.
+# Some five merged versions of ten million vectors of dimension 128.
 DEFAULT_BYTES = 32 * 2**30
 # Cached files up to this size are compared with their checksum each time they are taken, larger ones by size.
 _CHECKED_BYTES = 64 * 2**20

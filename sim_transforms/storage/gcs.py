@@ -7,13 +7,16 @@ token tells whether it was our own first attempt that arrived, or somebody else.
 STORAGE_EMULATOR_HOST is honoured by Google's client: it is then asked without credentials.
 """
 
+import io
+import re
 import uuid
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from google.api_core import exceptions as refused
 from google.auth import exceptions as unknown_user
@@ -36,6 +39,7 @@ COMPOSE_SOURCES = 32
 _ATTEMPTS = 5
 _FORGOTTEN = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _TOKEN = "ruiji-write"
+_BUCKET = re.compile("[a-z0-9][a-z0-9._-]*[a-z0-9]")
 
 
 class GcsStore:
@@ -53,7 +57,7 @@ class GcsStore:
     def __init__(self, url: str, patience_seconds: float = 120.0, chunk_bytes: int = CHUNK_BYTES) -> None:
         """Asks the store nothing yet."""
         bucket, _, prefix = url.removeprefix("gs://").rstrip("/").partition("/")
-        if not url.startswith("gs://") or not bucket:
+        if not url.startswith("gs://") or not _BUCKET.fullmatch(bucket):
             raise UsageError(f"store: found {url!r}; gs://BUCKET or gs://BUCKET/PREFIX is expected")
         self._prefix = "/".join(name_parts(prefix)) + "/" if prefix else ""
         self.url = f"gs://{bucket}/{self._prefix}".rstrip("/")
@@ -64,12 +68,9 @@ class GcsStore:
 
     def read(self, name: str) -> bytes:
         """Content of an object, its checksum compared; raises NotFound."""
-        blob = self._blob(name)
-        with self._clear(f"read {name}"):
-            try:
-                return bytes(blob.download_as_bytes(checksum="crc32c", retry=self._retry))
-            except refused.NotFound as error:
-                raise self._absent(name) from error
+        content = io.BytesIO()
+        self._fetch(name, content, f"read {name}")
+        return content.getvalue()
 
     def write(self, name: str, data: bytes) -> None:
         """Writes over the generation that is there; the checksum travels along."""
@@ -98,14 +99,8 @@ class GcsStore:
 
     def download(self, name: str, path: Path) -> None:
         """Fetches an object, whole or not at all; what the network cuts off is fetched from there on."""
-        blob = self._blob(name, chunk_bytes=None)
-        with replace_file(path) as temporary, temporary.open("wb") as file, self._clear(f"download {name}"):
-            try:
-                blob.download_to_file(file, checksum="crc32c", retry=self._retry)
-            except refused.NotFound as error:
-                raise self._absent(name) from error
-            if blob.crc32c is None:
-                raise DamagedArtefact(f"{self.url}: {name} came without a checksum; it was not taken")
+        with replace_file(path) as temporary, temporary.open("wb") as file:
+            self._fetch(name, file, f"download {name}")
 
     def info(self, name: str) -> ObjectInfo | None:
         """Size, creation time and generation of an object, or null."""
@@ -123,15 +118,14 @@ class GcsStore:
 
     def delete(self, name: str) -> None:
         """Removes an object; raises NotFound."""
+        blob = self._existing(name)
         for _ in range(_ATTEMPTS):
-            blob = self._existing(name)
-            with self._clear(f"delete {name}"):
-                try:
-                    return blob.delete(if_generation_match=blob.generation, retry=self._retry)
-                except refused.NotFound:
-                    return None  # by our own first attempt, or by somebody else meanwhile
-                except refused.PreconditionFailed:
-                    continue
+            with self._clear(f"delete {name}"), suppress(refused.NotFound, refused.PreconditionFailed):
+                return blob.delete(if_generation_match=blob.generation, retry=self._retry)
+            # Gone by our own first attempt, whose answer was lost, or another object by now.
+            blob = self._found(name)
+            if blob is None:
+                return None
         raise self._restless(name)
 
     def compare_and_swap(self, name: str, data: bytes, expected: str | None) -> bool:
@@ -174,12 +168,16 @@ class GcsStore:
     @cached_property
     def _client(self) -> Client:
         try:
-            return Client()
+            client = Client()
         except unknown_user.DefaultCredentialsError as error:
             raise StoreError(
                 f"{self.url}: no Google credentials were found; run `gcloud auth application-default login`, or set "
                 "GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account"
             ) from error
+        # It would ask for the bucket beside our requests, for traces that nobody takes, and need a permission for it.
+        client._bucket_metadata_cache = None
+        weakref.finalize(self, client.close)
+        return client
 
     @cached_property
     def _bucket(self) -> Any:
@@ -201,6 +199,16 @@ class GcsStore:
             except refused.NotFound:
                 return None
         return blob
+
+    def _fetch(self, name: str, into: BinaryIO, action: str) -> None:
+        blob = self._blob(name)
+        with self._clear(action):
+            try:
+                blob.download_to_file(into, checksum="crc32c", retry=self._retry)
+            except refused.NotFound as error:
+                raise self._absent(name) from error
+        if blob.crc32c is None:
+            raise DamagedArtefact(f"{self.url}: {name} came without a checksum; it was not taken")
 
     def _existing(self, name: str) -> Any:
         blob = self._found(name)

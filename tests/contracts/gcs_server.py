@@ -1,7 +1,7 @@
 """The real fake-gcs-server, and a gate in front of it that counts requests and fails on demand.
 
 The gate is as strict as the real store where fake-gcs-server is not: that looks at no generation when it composes,
-deletes, or takes an upload in chunks.
+deletes, or takes an upload in chunks, and writes a chunk twice that is sent twice.
 """
 
 import json
@@ -68,7 +68,7 @@ class Request:
 
     @property
     def is_last_chunk(self) -> bool:
-        sent = re.match(r"bytes \d+-(\d+)/(\d+)$", self.headers.get("Content-Range", ""))
+        sent = re.match(r"bytes \d+-(\d+)/(\d+)$", self.headers.get("content-range", ""))
         return sent is not None and int(sent[1]) + 1 == int(sent[2])
 
 
@@ -95,6 +95,7 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         self._strict = threading.Lock()
         self._sessions: dict[str, tuple[str, str]] = {}
+        self._taken: dict[tuple[str, str], Answer] = {}
         gate = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -131,7 +132,8 @@ class Gate:
         url = urlsplit(handler.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
-        request = Request(handler.command, handler.path, query, dict(handler.headers.items()), body)
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        request = Request(handler.command, handler.path, query, headers, body)
         self.seen.append((request.method, url.path))
         changed = self.before(request)
         try:
@@ -153,9 +155,14 @@ class Gate:
         with self._strict:
             if not self._holds(request):
                 return Answer(412, [("Content-Type", "application/json")], b'{"error": {"message": "generation"}}')
+            chunk = (request.query.get("upload_id", ""), request.headers.get("content-range", ""))
+            if chunk in self._taken:
+                return self._taken[chunk]
             answer = self._forward(request)
-            if request.query.get("uploadType") == "resumable" and "ifGenerationMatch" in request.query:
-                location = dict(answer.headers).get("Location", "")
+            if request.method == "PUT" and answer.status < 400:
+                self._taken[chunk] = answer
+            location = dict(answer.headers).get("Location", "")
+            if location and "ifGenerationMatch" in request.query:
                 name = json.loads(request.body)["name"]
                 upload = parse_qs(urlsplit(location).query)["upload_id"][0]
                 self._sessions[upload] = (name, request.query["ifGenerationMatch"])
@@ -182,7 +189,7 @@ class Gate:
     def _forward(self, request: Request) -> Answer:
         connection = HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         try:
-            headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+            headers = {name: value for name, value in request.headers.items() if name != "content-length"}
             connection.request(request.method, request.path, request.body, headers)
             found: HTTPResponse = connection.getresponse()
             body = found.read()

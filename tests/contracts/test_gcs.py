@@ -16,7 +16,6 @@ from sim_transforms.storage.open import open_store
 from tests.contracts.gcs_server import BUCKET, Answer, Gate, Request
 
 LARGE = np.random.default_rng(0).bytes(9 * 2**20 + 77)
-Store = Callable[[GcsStore], object]
 
 
 def _lose_first(gate: Gate, method: str, text: str) -> None:
@@ -56,7 +55,9 @@ def large(tmp_path: Path) -> Path:
     return tmp_path / "large"
 
 
-@pytest.mark.parametrize("url", ["gs://", "gs:///a", "gs://bucket/../a", "gs://bucket/a//b", "gs://bucket/.a"])
+@pytest.mark.parametrize(
+    "url", ["gs://", "gs:///a", "gs://-a/b", "gs://bucket/../a", "gs://bucket/a//b", "gs://bucket/.a"]
+)
 def test_url_without_a_bucket_or_with_an_odd_prefix_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
         GcsStore(url)
@@ -105,7 +106,7 @@ def test_compose_of_70_takes_four_calls(gcs: GcsStore, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "text", "call", "content"),
+    "case",
     [
         ("POST", "uploadType=multipart", lambda store, large: store.write("a", b"new"), b"new"),
         ("POST", "uploadType=multipart", lambda store, large: store.upload(large, "a", 0, 9), LARGE[:9]),
@@ -117,8 +118,9 @@ def test_compose_of_70_takes_four_calls(gcs: GcsStore, gate: Gate) -> None:
 )
 @pytest.mark.parametrize("exists", [True, False])
 def test_write_whose_answer_is_lost_is_sent_again(
-    exists: bool, method: str, text: str, call: Callable[..., None], content: bytes, gcs: GcsStore, gate: Gate, large: Path
-) -> None:  # fmt: skip
+    exists: bool, case: tuple[str, str, Callable[..., None], bytes], gcs: GcsStore, gate: Gate, large: Path
+) -> None:
+    method, text, call, content = case
     gcs.write("part", b"part")
     if exists:
         gcs.write("a", b"old")
@@ -133,6 +135,7 @@ def test_compare_and_swap_whose_answer_is_lost_has_won(exists: bool, gcs: GcsSto
     if exists:
         gcs.write("LATEST", b"old")
     found = gcs.info("LATEST")
+    gate.reset()
     _lose_first(gate, "POST", "uploadType")
     assert gcs.compare_and_swap("LATEST", b"new", found.generation if found else None)
     assert len(_paths(gate, "POST", "/upload/")) == 2
@@ -228,7 +231,7 @@ def test_refusals_say_what_to_do(
     ids=["read", "write", "upload", "download", "list", "delete", "swap", "compose"],
 )
 def test_bucket_that_is_missing_is_named(call: Callable[..., None], gate: Gate, large: Path) -> None:
-    with pytest.raises(StoreError, match="no such bucket; make it .*gs://elsewhere"):
+    with pytest.raises(StoreError, match=r"no such bucket; make it .*gs://elsewhere"):
         call(GcsStore("gs://elsewhere/a"), large)
 
 
@@ -237,7 +240,7 @@ def test_credentials_that_are_missing_are_asked_for(monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
-    with pytest.raises(StoreError, match="no Google credentials.*gcloud auth application-default login"):
+    with pytest.raises(StoreError, match=r"no Google credentials.*gcloud auth application-default login"):
         GcsStore("gs://bucket/a").read("LATEST")
 
 
@@ -248,7 +251,7 @@ def test_store_that_does_not_answer_is_named_after_the_patience(
     store = GcsStore("gs://bucket/a", patience_seconds=0.5)
     (tmp_path / "f").write_bytes(LARGE)
     for call in (lambda: store.read("LATEST"), lambda: store.upload(tmp_path / "f", "a"), lambda: store.list("")):
-        with pytest.raises(StoreError, match="does not answer.*run again"):
+        with pytest.raises(StoreError, match=r"does not answer.*run again"):
             call()
 
 
@@ -290,7 +293,7 @@ def test_upload_of_chunks_that_were_changed_on_the_way_is_refused_and_not_kept(
 
 def test_upload_that_was_changed_on_the_way_is_refused_by_the_store(gcs: GcsStore, gate: Gate) -> None:
     """fake-gcs-server takes it; what the real store says is put in its mouth."""
-    message = "Provided CRC32C \\\"AAAAAA==\\\" doesn't match calculated CRC32C \\\"yZRlqg==\\\"."
+    message = 'Provided CRC32C \\"AAAAAA==\\" doesn\'t match calculated CRC32C \\"yZRlqg==\\".'
     gate.before = lambda request: (
         Answer(400, [("Content-Type", "application/json")], b'{"error": {"message": "%s"}}' % message.encode())
         if "uploadType" in request.path
