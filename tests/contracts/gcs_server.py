@@ -87,12 +87,14 @@ class Gate:
     """What clients connect to.
 
     Attributes:
+        folder: where the server keeps its objects.
         before: sees each request; may give another one, or an answer in the store's stead; null: the request as it is.
         after: sees each answer; may give another one; null: the connection is cut.
         seen: method and path of each request.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._strict = threading.Lock()
         self._sessions: dict[str, tuple[str, str]] = {}
         self._taken: dict[tuple[str, str], Answer] = {}
