@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -83,6 +84,15 @@ Before = Callable[[Request], Request | Answer | None]
 After = Callable[[Request, Answer], Answer | None]
 
 
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients may hang up when they like."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Gate:
     """What clients connect to.
 
@@ -111,8 +121,7 @@ class Gate:
             def log_message(self, format: str, *values: object) -> None:
                 pass
 
-        self._listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._listener.daemon_threads = True
+        self._listener = _Listener(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._listener.server_port}"
         self._thread = threading.Thread(target=self._listener.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
