@@ -175,6 +175,16 @@ def test_write_that_is_always_overtaken_says_so(gcs: GcsStore, gate: Gate) -> No
         gcs.write("a", b"x")
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_upload_that_the_store_forgets_starts_again(status: int, gcs: GcsStore, gate: Gate, large: Path) -> None:
+    _refuse(gate, status, "upload_id", times=2)
+    gcs.upload(large, "a")
+    assert gcs.read("a") == LARGE
+    _refuse(gate, status, "upload_id")
+    with pytest.raises(StoreError, match=r"forgot the upload of b.*run again"):
+        gcs.upload(large, "b")
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_busy_store_is_asked_again(status: int, gcs: GcsStore, gate: Gate) -> None:
     gcs.write("a", b"x")
