@@ -247,7 +247,7 @@ class GcsStore:
                 except refused.PreconditionFailed:
                     found = self._found(name)
                     return found is not None and (found.metadata or {}).get(_TOKEN) == token
-                except refused.ClientError as error:
+                except refused.GoogleAPICallError as error:
                     # An upload that the store forgot, an object to compose that is gone, or an unknown bucket.
                     if error.code not in _FORGOTTEN:
                         raise
