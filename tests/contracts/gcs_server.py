@@ -78,6 +78,7 @@ class Answer:
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
+    cut: int | None = None  # bytes after which the connection breaks
 
 
 Before = Callable[[Request], Request | Answer | None]
@@ -160,7 +161,8 @@ class Gate:
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(shown.body)))
         handler.end_headers()
-        handler.wfile.write(shown.body)
+        handler.wfile.write(shown.body[: shown.cut])
+        handler.close_connection = shown.cut is not None
 
     def _checked(self, request: Request) -> Answer:
         with self._strict:

@@ -265,6 +265,23 @@ def test_store_that_does_not_answer_is_named_after_the_patience(
             call()
 
 
+def test_download_that_is_cut_off_goes_on_from_there(gcs: GcsStore, gate: Gate, large: Path) -> None:
+    gcs.upload(large, "a")
+    gate.reset()
+    asked: list[str] = []
+
+    def after(request: Request, answer: Answer) -> Answer:
+        if "alt=media" not in request.path:
+            return answer
+        asked.append(request.headers.get("range", ""))
+        return replace(answer, cut=2**20 if len(asked) <= 2 else None)
+
+    gate.after = after
+    gcs.download("a", large.with_name("b"))
+    assert large.with_name("b").read_bytes() == LARGE
+    assert asked == ["", f"bytes={2**20}-", f"bytes={2 * 2**20}-"]
+
+
 def _flipped(body: bytes) -> bytes:
     return body[:-3] + bytes([body[-3] ^ 1]) + body[-2:]
 
