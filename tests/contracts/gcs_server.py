@@ -29,12 +29,14 @@ class GcsServer:
 
     def __init__(self, folder: Path, public_url: str) -> None:
         self._folder, self._public_url = folder, public_url
+        self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
         self.start()
 
     def start(self) -> None:
+        self.kill()  # where a test failed before it did
         flags = {
             "scheme": "http", "backend": "filesystem", "filesystem-root": str(self._folder), "host": "127.0.0.1",
             "port": str(self.port), "external-url": self._public_url, "log-level": "error",
@@ -44,8 +46,9 @@ class GcsServer:
         self._wait()
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def _wait(self) -> None:
         until = time.monotonic() + 30
@@ -54,7 +57,7 @@ class GcsServer:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1):
                     return
             except OSError:
-                if self._process.poll() is not None or time.monotonic() > until:
+                if self._process is None or self._process.poll() is not None or time.monotonic() > until:
                     raise
                 time.sleep(0.02)
 
