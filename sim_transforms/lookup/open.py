@@ -2,11 +2,13 @@
 
 version = open_version("work/digits/store")
 version = open_version("work/songs/store", memory_budget_mib=2048)  # layout routed: shards opened as they are needed
+version = open_version("gs://bucket/songs")  # its files are brought into the cache
 for match in version.search_item("digit-0000", k=5): ...
 """
 
 import bisect
 import threading
+import weakref
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from sim_transforms.hnsw.routed import RoutedShard, check_size
 from sim_transforms.lookup.items import HeldItems, Items, PagedItems
 from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
+from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.checksums import crc32c_of
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
@@ -166,7 +169,11 @@ def _match(record: dict[str, Any], distance: float) -> Match:
 
 
 def open_version(
-    store_url: str, version: str | None = None, probe: int | None = None, memory_budget_mib: int | None = None
+    store_url: str,
+    version: str | None = None,
+    probe: int | None = None,
+    memory_budget_mib: int | None = None,
+    cache: VersionCache | None = None,
 ) -> OpenVersion:
     """Opens a version of a store, LATEST where none is named.
 
@@ -176,9 +183,12 @@ def open_version(
         probe: shards in which each query is searched; where not given, as many as its recall was measured with.
         memory_budget_mib: MiB of shard files that are open at once; no limit where not given. Both have no meaning for
             a merged index, which is one file.
+        cache: of a remote store's files, which stay in it while the version is open; in the user's cache folder where
+            not given. Without meaning for a store on this machine.
 
     Raises:
         NotFound: no such version, or nothing is published.
+        StoreError: a remote store cannot be used.
         DamagedArtefact: a file is missing or differs from the manifest.
         UsageError: probe or budget below 1, or a budget smaller than the largest shard file.
     """
@@ -192,15 +202,36 @@ def open_version(
         limits = SearchSettings(probe=probe, memory_budget_mib=memory_budget_mib)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return OpenVersion(chosen, manifest, version_folder(store, chosen), limits)
+    folder = _local_folder(store, chosen)
+    if folder is not None:
+        return OpenVersion(chosen, manifest, folder, limits)
+    held = (cache or VersionCache()).hold(store, chosen, manifest)
+    try:
+        opened = OpenVersion(chosen, manifest, held.path, limits)
+    except BaseException:
+        held.release()
+        raise
+    weakref.finalize(opened, held.release)
+    return opened
 
 
-def version_folder(store: ObjectStore, version: str) -> Path:
-    """Where a version's files lie on this machine."""
+def version_folder(store: ObjectStore, version: str, cache: VersionCache | None = None) -> Path:
+    """Where a version's files lie on this machine; a remote store's are brought, and stay until the process ends.
+
+    Raises:
+        NotFound: no such version in a remote store, or one of its files.
+        DamagedArtefact: a file of a remote store differs from the manifest.
+    """
+    folder = _local_folder(store, version)
+    if folder is not None:
+        return folder
+    return (cache or VersionCache()).hold(store, version, load_manifest(store, version)).path
+
+
+def _local_folder(store: ObjectStore, version: str) -> Path | None:
+    """Where a version's files can be opened in place, or null for a remote store."""
     path = store.local_path(object_name(version, "manifest.json"))
-    if path is None:
-        raise UsageError(f"{store.url}: versions can be opened from local folders alone")
-    return path.parent
+    return path.parent if path is not None else None
 
 
 def check_file(folder: Path, entry: FileEntry) -> None:

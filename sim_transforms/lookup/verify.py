@@ -1,31 +1,67 @@
 """Checks a published version in full: checksums, structure of the index, canary queries."""
 
+import tempfile
 from pathlib import Path
 
-from sim_transforms.errors import RuijiError
+from sim_transforms.errors import DamagedArtefact, NotFound, RuijiError, StoreError, UsageError
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.open_index import published_probe, routed_shards
 from sim_transforms.lookup.open import OpenVersion, version_folder
 from sim_transforms.records.manifests import Canary, FileEntry, IndexFile, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file
-from sim_transforms.storage.object_store import ObjectStore
-from sim_transforms.storage.versions import INDEX, file_entries, load_manifest
+from sim_transforms.storage.object_store import ObjectStore, name_parts
+from sim_transforms.storage.versions import INDEX, file_entries, load_manifest, object_name
 
 _MIB = 2**20
 
 
 def verify_version(store: ObjectStore, version: str) -> list[str]:
-    """What is wrong with a version, one line each; empty where nothing is."""
+    """What is wrong with a version, one line each; empty where nothing is.
+
+    A remote store's files are fetched anew for it, into a temporary folder: what the cache holds proves nothing.
+
+    Raises:
+        StoreError: a remote store cannot be used.
+    """
     try:
         manifest = load_manifest(store, version)
-        folder = version_folder(store, version)
+    except StoreError:
+        raise
     except RuijiError as error:
         return [str(error)]
+    if store.local_path(object_name(version, INDEX)) is not None:
+        return _problems(version_folder(store, version), manifest)
+    with tempfile.TemporaryDirectory(prefix="ruiji-verify-") as folder:
+        here = Path(folder)
+        problems = [p for entry in file_entries(manifest) for p in _fetched_problems(store, version, entry, here)]
+        return problems or _content_problems(here, manifest)
+
+
+def _fetched_problems(store: ObjectStore, version: str, entry: FileEntry, folder: Path) -> list[str]:
+    """Brings a file into the folder; what is wrong with it."""
+    try:
+        target = folder.joinpath(*name_parts(entry.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        store.download(object_name(version, entry.name), target)
+    except NotFound:
+        return [f"{entry.name} is missing"]
+    except (DamagedArtefact, UsageError) as error:
+        return [f"{entry.name} cannot be fetched: {error}"]
+    return file_problems(folder, entry)
+
+
+def _problems(folder: Path, manifest: VersionManifest) -> list[str]:
     problems = [p for entry in file_entries(manifest) for p in file_problems(folder, entry)]
-    # NMSLIB ends the process on damaged files, so the index is opened only when its bytes are as published.
-    if manifest.index is not None:
-        problems = problems or _part_problems(folder, manifest.index)
+    return problems or _content_problems(folder, manifest)
+
+
+def _content_problems(folder: Path, manifest: VersionManifest) -> list[str]:
+    """What is wrong within files that have their checksums.
+
+    NMSLIB ends the process on damaged files, so the index is opened only when its bytes are as published.
+    """
+    problems = _part_problems(folder, manifest.index) if manifest.index is not None else []
     return problems or _index_problems(folder, manifest) or _canary_problems(folder, manifest)
 
 

@@ -10,9 +10,11 @@ import google_crc32c
 
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.records.manifests import FileEntry, FilePart, IndexFile
+from sim_transforms.storage.files import FileRange
 
 _BLOCK = 4 * 2**20
 _POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
+EMPTY_CRC32C = "AAAAAA=="
 
 
 def file_entry(folder: Path, name: str) -> FileEntry:
@@ -26,10 +28,10 @@ def file_entry(folder: Path, name: str) -> FileEntry:
     return FileEntry(name, size, base64.b64encode(crc.digest()).decode(), sha.hexdigest())
 
 
-def crc32c_of(path: Path) -> str:
-    """CRC32C of a file's content, as `FileEntry` has it."""
+def crc32c_of(path: Path, offset: int = 0, size_bytes: int | None = None) -> str:
+    """CRC32C of a file's content, or of a range of it, as `FileEntry` has it."""
     crc = google_crc32c.Checksum()
-    with path.open("rb") as file:
+    with FileRange(path, offset, size_bytes) as file:
         while block := file.read(_BLOCK):
             crc.update(block)
     return base64.b64encode(crc.digest()).decode()
@@ -45,7 +47,7 @@ def index_file(path: Path, part_sizes: Sequence[int]) -> IndexFile:
     Raises:
         DamagedArtefact: it is not.
     """
-    whole, parts, offset = _encode(0), [], 0
+    whole, parts, offset = EMPTY_CRC32C, [], 0
     with path.open("rb") as file:
         for size in part_sizes:
             crc, sha = google_crc32c.Checksum(), hashlib.sha256()

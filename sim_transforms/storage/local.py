@@ -3,15 +3,17 @@
 import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sim_transforms.errors import NotFound, UsageError
-from sim_transforms.storage.files import replace_file, sync, write_file
-from sim_transforms.storage.object_store import ObjectInfo
+from sim_transforms.errors import DamagedArtefact, NotFound, UsageError
+from sim_transforms.storage.checksums import crc32c_of
+from sim_transforms.storage.files import FileRange, replace_file, sync, write_file
+from sim_transforms.storage.object_store import ObjectInfo, name_parts
 
 _LOCK = ".lock"
+_BLOCK = 4 * 2**20
 
 
 class LocalStore:
@@ -33,10 +35,15 @@ class LocalStore:
         """Writes by temporary name, sync and rename."""
         write_file(self._prepared(name), data)
 
-    def upload(self, path: Path, name: str) -> None:
-        """Copies a file by temporary name, sync and rename."""
+    def upload(self, path: Path, name: str, offset: int = 0, size_bytes: int | None = None) -> None:
+        """Copies a file or a range of it by temporary name, sync and rename."""
         with replace_file(self._prepared(name)) as temporary:
-            shutil.copyfile(path, temporary)
+            if offset == 0 and size_bytes is None:
+                shutil.copyfile(path, temporary)
+                return
+            with FileRange(path, offset, size_bytes) as source, temporary.open("wb") as out:
+                while block := source.read(_BLOCK):
+                    out.write(block)
 
     def download(self, name: str, path: Path) -> None:
         """Copies an object to `path`, whole or not at all."""
@@ -80,6 +87,21 @@ class LocalStore:
             write_file(path, data)
             return True
 
+    def compose(self, names: Sequence[str], target: str, crc32c: str | None = None) -> None:
+        """Concatenates by temporary name, check, sync and rename."""
+        if not names:
+            raise UsageError(f"{self.url}: {target} cannot be put together from no objects")
+        sources = [self._existing(name) for name in names]
+        with replace_file(self._prepared(target)) as temporary:
+            with temporary.open("wb") as out:
+                for source in sources:
+                    with source.open("rb") as file:
+                        shutil.copyfileobj(file, out, _BLOCK)
+            if crc32c is not None and (found := crc32c_of(temporary)) != crc32c:
+                raise DamagedArtefact(
+                    f"{self.url}: the parts of {target} together have the CRC32C {found}; {crc32c} is expected"
+                )
+
     def local_path(self, name: str) -> Path | None:
         """The file itself."""
         return self._path(name)
@@ -91,10 +113,7 @@ class LocalStore:
             yield
 
     def _path(self, name: str) -> Path:
-        parts = name.split("/")
-        if any(part == "" or part.startswith(".") for part in parts) or "\0" in name:
-            raise UsageError(f"object name {name!r}: parts that are empty or start with a dot are not allowed")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*name_parts(name))
 
     def _existing(self, name: str) -> Path:
         path = self._path(name)
