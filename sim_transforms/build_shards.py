@@ -42,6 +42,6 @@ def build(plan: ShardPlan, settings: IndexSettings) -> ShardPlan:
     return plan
 
 
-def read_graph(plan: ShardPlan) -> ShardGraph:
-    """The graph of a built shard."""
-    return ShardGraph(*shard_arrays(plan.file.path), load_links(Path(graph_path(plan))))
+def read_graph(plan: ShardPlan, m: int) -> ShardGraph:
+    """The graph of a built shard; `m` of the index."""
+    return ShardGraph(*shard_arrays(plan.file.path), *load_links(Path(graph_path(plan)), m))

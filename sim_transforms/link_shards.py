@@ -72,7 +72,7 @@ def link(
     number, inputs = element
     plan, blocks = own_and_others(inputs)
     rows, vectors = _concatenate(blocks, plan)
-    linked, forward = link_shard(read_graph(plan), plan.first_row, rows, vectors, settings)
+    linked, forward = link_shard(read_graph(plan, settings.m), plan.first_row, rows, vectors, settings)
     save_linked(linked, plan)
     yield number, plan
     yield from split_forward(forward, plans)

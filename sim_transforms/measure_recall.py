@@ -187,7 +187,7 @@ def measure_shard(plan: ShardPlan, settings: IndexSettings, k: int) -> Iterable[
 
     Each is searched as if it were not in the shard. Gives nothing for a shard of one item, which has no neighbours.
     """
-    graph = read_graph(plan)
+    graph = read_graph(plan, settings.m)
     if len(graph.vectors) < 2:
         return
     k, ef = min(k, len(graph.vectors) - 1), settings.ef_construction

@@ -55,7 +55,7 @@ class MergeShards(beam.PTransform):
         met = linked | "Meet" >> GroupInFiles(self.spill)
         merged = met | "Records" >> beam.Map(write_records, self.plans, self.parts, self.settings)
         pieces = (
-            merged | "UpperItems" >> beam.Map(upper_items),
+            merged | "UpperItems" >> beam.Map(upper_items, self.settings),
             merged.pipeline | "NoItems" >> beam.Create([no_upper_items(self.dimension)]),
         )
         gathered = pieces | "Pieces" >> beam.Flatten() | "Gather" >> GroupInFiles(self.spill)
@@ -72,7 +72,7 @@ def write_records(
     """Merges own, reverse and cross links of one shard and writes its records."""
     number, inputs = element
     plan, found = own_and_others(inputs)
-    graph, forward = read_graph(plan), _concatenate(found, foreign_links(settings))
+    graph, forward = read_graph(plan, settings.m), _concatenate(found, foreign_links(settings))
     anchors = anchors_of(number, roots_of(plans))
     links = merge_shard(load_linked(plan), forward, graph, anchors, settings.space)
     write_file(records_part(parts, number), record_bytes(graph.vectors, plan.first_row, links))
@@ -109,9 +109,9 @@ class UpperFiles:
 _Upper: TypeAlias = tuple[int, Array, Array, Array]
 
 
-def upper_items(plan: ShardPlan) -> tuple[int, _Upper]:
+def upper_items(plan: ShardPlan, settings: IndexSettings) -> tuple[int, _Upper]:
     """Keyed by 0: (shard, rows, vectors, levels) of its items of level >= 1, as `merge.upper_of` gives them."""
-    return 0, (plan.number, *upper_of(read_graph(plan), plan.first_row))
+    return 0, (plan.number, *upper_of(read_graph(plan, settings.m), plan.first_row))
 
 
 def no_upper_items(dimension: int) -> tuple[int, _Upper]:

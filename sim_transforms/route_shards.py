@@ -44,5 +44,5 @@ def write_shard(plan: ShardPlan, parts: str, settings: IndexSettings) -> ShardPl
     target = Path(parts) / shard_name(plan.number)
     target.parent.mkdir(exist_ok=True)
     with replace_file(target) as temporary:
-        write_shard_file(read_graph(plan), temporary, settings)
+        write_shard_file(read_graph(plan, settings.m), temporary, settings)
     return plan

@@ -7,7 +7,7 @@ item after the other, by NMSLIB.
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from sim_transforms.settings.stages import IndexSettings
 
 Array = np.ndarray[Any, Any]
 
+# One in so many items gets far links (README of this room).
+FAR_SHARE = 4
 # Vectors that are handed to NMSLIB at once.
 _PIECE = 4096
 
@@ -37,12 +39,15 @@ class ShardGraph:
         cells: of the vectors.
         levels: [n] int8, highest level of each item.
         links: [n, 2 m] int32 local rows, nearest first, padded with -1: layer 0.
+        far: [n, any] int32 local rows, padded with -1, that an item must link to in the merged graph, beside or in
+            place of its farthest links.
     """
 
     vectors: Array
     cells: Cells
     levels: Array
     links: Array
+    far: Array
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,13 @@ def build_shard(vectors: Array, cells: Cells, levels: Array, settings: IndexSett
         settings: of the index; `builder` says how.
     """
     distinct = slice(cells.distinct)
-    links = _BUILDERS[builder_of(settings)](vectors[distinct], cells, levels[distinct], settings)
-    return ShardGraph(vectors, cells, levels, with_twins(links, cells.twins))
+    links, far = _BUILDERS[builder_of(settings)](vectors[distinct], cells, settings)
+    return ShardGraph(vectors, cells, levels, with_twins(links, cells.twins), _of_all(far, len(vectors)))
+
+
+def _of_all(far: Array, items: int) -> Array:
+    """Twins have no far links of their own: they repeat the links of another row."""
+    return np.concatenate([far, np.full((items - len(far), far.shape[1]), -1, np.int32)])
 
 
 def with_twins(links: Array, twins: Array) -> Array:
@@ -123,26 +133,44 @@ def builder_of(settings: IndexSettings) -> str:
     return "insertion" if space_of(settings.space).is_inner_product else "products"
 
 
-def build_by_products(vectors: Array, cells: Cells, levels: Array, settings: IndexSettings) -> Array:
-    """[n, 2 m] int32 links from exact candidates: m of an item's own by the diversity rule, then incoming ones.
+def build_by_products(vectors: Array, cells: Cells, settings: IndexSettings) -> tuple[Array, Array]:
+    """Links from exact candidates: m of an item's own by the diversity rule, then incoming ones; and far links.
 
-    Nearest neighbours alone leave tight groups without a way from one to another. Items of level >= 1 get, as further
-    candidates, their links in a small graph of such items, as the first items of an insertion have them.
+    Returns:
+        (links [n, 2 m] int32, far [n, m / 2] int32).
     """
     space, effort = space_of(settings.space), effort_of(settings)
     rows = np.arange(len(vectors), dtype=np.int32)
     found = CellSearch(vectors, cells, space).search(vectors, effort.candidates, effort.probes, rows)
     own, gaps = cut_candidates(vectors, found, vectors, settings.m, space.is_inner_product)
-    above = np.flatnonzero(levels >= 1)
-    if len(above) > 1:
-        far = insert_all(vectors[above], settings, settings.m)
-        both = np.concatenate([found[above], np.where(far >= 0, above[far], -1).astype(np.int32)], axis=1)
-        own[above], gaps[above] = cut_candidates(vectors[above], both, vectors, settings.m, space.is_inner_product)
     links = np.full((len(vectors), 2 * settings.m), -1, np.int32)
     links[:, : settings.m] = own
     senders, places = np.nonzero(own >= 0)
     add_links(links, own[senders, places], senders, gaps[senders, places], vectors, space.is_inner_product)
-    return links
+    return links, far_links(vectors, settings)
+
+
+def far_links(vectors: Array, settings: IndexSettings) -> Array:
+    """[n, m / 2] int32 rows, padded with -1: ways from one tight group to another.
+
+    Nearest neighbours of an item of such a group all lie in the group. The first items of an insertion have links to
+    other groups, because their own is not there yet; so some items, one in FAR_SHARE, get the farthest of their links
+    in a graph of such items alone that NMSLIB inserts in shuffled order. They must be kept apart: among near
+    candidates the diversity rule drops them.
+    """
+    far = np.full((len(vectors), max(1, settings.m // 2)), -1, np.int32)
+    chosen = np.random.default_rng(settings.seed + 1).permutation(len(vectors))[: len(vectors) // FAR_SHARE]
+    if len(chosen) < 2:
+        return far
+    rows = np.sort(chosen).astype(np.int32)
+    # Where these links lead matters little, so half the effort is enough.
+    eased = replace(settings, ef_construction=max(settings.m, settings.ef_construction // 2))
+    links = insert_all(np.ascontiguousarray(vectors[rows]), eased, settings.m)
+    counts = (links >= 0).sum(axis=1)
+    places = counts[:, None] - 1 - np.arange(far.shape[1])
+    farthest = np.take_along_axis(links, np.maximum(places, 0), axis=1)
+    far[rows] = np.where(places >= 0, rows[farthest], -1)
+    return far
 
 
 def add_links(
@@ -166,9 +194,9 @@ def add_links(
     return kept
 
 
-def build_by_insertion(vectors: Array, cells: Cells, levels: Array, settings: IndexSettings) -> Array:
-    """[n, 2 m] int32 links as NMSLIB makes them."""
-    return insert_all(vectors, settings, 2 * settings.m)
+def build_by_insertion(vectors: Array, cells: Cells, settings: IndexSettings) -> tuple[Array, Array]:
+    """[n, 2 m] int32 links as NMSLIB makes them; [n, 0]: there are far ones among them."""
+    return insert_all(vectors, settings, 2 * settings.m), np.zeros((len(vectors), 0), np.int32)
 
 
 def insert_all(vectors: Array, settings: IndexSettings, max_m0: int) -> Array:
@@ -187,7 +215,7 @@ def insert_all(vectors: Array, settings: IndexSettings, max_m0: int) -> Array:
     return np.ascontiguousarray(np.take_along_axis(links, np.argsort(gaps, axis=1, kind="stable"), axis=1))
 
 
-_BUILDERS: dict[str, Callable[[Array, Cells, Array, IndexSettings], Array]] = {
+_BUILDERS: dict[str, Callable[[Array, Cells, IndexSettings], tuple[Array, Array]]] = {
     "products": build_by_products,
     "insertion": build_by_insertion,
 }
@@ -231,12 +259,13 @@ def layer0(index: NativeIndex) -> Array:
 
 
 def save_links(graph: ShardGraph, path: Path) -> None:
-    """Writes the links as an .npy file."""
+    """Writes the links and the far ones beside each other as one .npy file."""
     # Through a file: given a path, numpy adds .npy to a name that lacks it.
     with path.open("wb") as file:
-        np.save(file, graph.links)
+        np.save(file, np.concatenate([graph.links, graph.far], axis=1))
 
 
-def load_links(path: Path) -> Array:
-    """[n, 2 m] int32, as `save_links` wrote them."""
-    return load_array(path)
+def load_links(path: Path, m: int) -> tuple[Array, Array]:
+    """([n, 2 m], [n, any] int32), links and far ones, as `save_links` wrote them."""
+    both = load_array(path)
+    return np.ascontiguousarray(both[:, : 2 * m]), np.ascontiguousarray(both[:, 2 * m :])

@@ -197,6 +197,29 @@ def merge_nearest(links: Array, kept: Array, rows: Array, candidates: Array, dis
 
 
 @numba.njit(cache=True, nogil=True)
+def put_far(links: Array, far: Array) -> None:
+    """Puts far links behind the near ones, in place: into free places, and where there are none over the farthest.
+
+    Args:
+        links: [n, w] int32 rows, nearest first, padded with -1.
+        far: [n, f] int32 rows, padded with -1; f at most w.
+    """
+    for i in range(links.shape[0]):
+        line, count, new = links[i], 0, 0
+        while count < len(line) and line[count] >= 0:
+            count += 1
+        for row in far[i]:
+            new += row >= 0 and not _stands_in(line[:count], row)
+        kept = min(count, len(line) - new)
+        place = kept
+        for row in far[i]:
+            # One that stood among the last, which have been given up, is put back by this.
+            if row >= 0 and place < len(line) and not _stands_in(line[:place], row):
+                line[place] = row
+                place += 1
+
+
+@numba.njit(cache=True, nogil=True)
 def nearest(vectors: Array, centroids: Array, count: int) -> Array:
     """[n, d], [c, d] -> [n, count] int32: nearest centroids by Euclidean distance, ties to the lower number."""
     out = np.empty((vectors.shape[0], count), np.int32)

@@ -9,7 +9,7 @@ from sim_transforms.hnsw.build import ShardGraph
 from sim_transforms.hnsw.build_upper import build_upper
 from sim_transforms.hnsw.connect import connect
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
-from sim_transforms.hnsw.kernels import merge_nearest
+from sim_transforms.hnsw.kernels import merge_nearest, put_far
 from sim_transforms.hnsw.levels import highest
 from sim_transforms.hnsw.link import Forward, LinkedShard
 from sim_transforms.hnsw.spaces import space_of
@@ -41,7 +41,7 @@ def merge_links(linked: LinkedShard, forward: Forward) -> Array:
 
 
 def merge_shard(linked: LinkedShard, forward: Forward, graph: ShardGraph, anchors: Array, space: str) -> Array:
-    """`merge_links`, with every row in reach of the shard's root.
+    """`merge_links`, with the shard's far links and every row in reach of its root.
 
     Args:
         linked, forward: as there.
@@ -50,6 +50,7 @@ def merge_shard(linked: LinkedShard, forward: Forward, graph: ShardGraph, anchor
         space: of the index.
     """
     links = merge_links(linked, forward)
+    put_far(links, np.where(graph.far >= 0, graph.far + linked.first_row, -1).astype(np.int32))
     inner_product = space_of(space).is_inner_product
     connect(links, graph.vectors, highest(graph.levels), anchors, linked.first_row, inner_product)
     return links
@@ -64,6 +65,7 @@ def upper_of(graph: ShardGraph, first_row: int) -> tuple[Array, Array, Array]:
 def write_shard_file(graph: ShardGraph, path: Path, settings: IndexSettings) -> None:
     """Writes a shard as a whole native file of its own, its rows from 0; n >= 1 items."""
     links = graph.links.copy()
+    put_far(links, graph.far)
     inner_product = space_of(settings.space).is_inner_product
     connect(links, graph.vectors, highest(graph.levels), np.zeros(0, np.int32), 0, inner_product)
     upper = build_upper(*upper_of(graph, 0), settings)

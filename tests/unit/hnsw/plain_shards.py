@@ -60,4 +60,4 @@ def ring(items: int, dimension: int, m: int, seed: int) -> ShardGraph:
     rows = np.arange(items)
     links[:, 0], links[:, 1] = (rows + 1) % items, (rows - 1) % items
     cells = Cells(vectors[:1], np.array([0, items]), np.zeros(0, np.int32))
-    return ShardGraph(vectors, cells, np.zeros(items, np.int8), links)
+    return ShardGraph(vectors, cells, np.zeros(items, np.int8), links, np.zeros((items, 0), np.int32))

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim_transforms.hnsw.build import Effort, build_by_products, effort_of, load_links, save_links
+from sim_transforms.hnsw.build import Effort, build_by_products, effort_of, far_links, load_links, save_links
 from sim_transforms.hnsw.cell_search import CellSearch
 from sim_transforms.hnsw.cells import Cells
+from sim_transforms.hnsw.kernels import put_far
 from sim_transforms.hnsw.levels import draw_levels
 from sim_transforms.hnsw.spaces import SPACES, space_of
 from sim_transforms.settings.stages import IndexSettings
@@ -60,7 +61,9 @@ def test_build_shard_beside_another_build_is_the_same() -> None:
 def test_links_saved_and_loaded_are_the_same(tmp_path: Path) -> None:
     graph = shard_of_all(clustered(50, 4), IndexSettings(space="l2"))
     save_links(graph, tmp_path / "links")
-    np.testing.assert_array_equal(load_links(tmp_path / "links"), graph.links)
+    links, far = load_links(tmp_path / "links", 16)
+    np.testing.assert_array_equal(links, graph.links)
+    np.testing.assert_array_equal(far, graph.far)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -73,10 +76,28 @@ def test_build_by_products_own_links_are_the_exact_nearest_by_the_rule(space: st
     gaps = wide_distances(space, vectors, vectors)
     np.fill_diagonal(gaps, np.inf)
     np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(np.argsort(gaps, axis=1)[:, :10], axis=1))
-    links = build_by_products(vectors, cells, np.zeros(300, np.int8), settings)
+    links, _ = build_by_products(vectors, cells, settings)
     nearest = np.argmin(gaps, axis=1)
     # The nearest always survives the rule, unless incoming links push it out of a full list.
     assert np.mean([near in own for near, own in zip(nearest, links, strict=True)]) >= 0.99
+
+
+def test_far_links_lead_from_one_item_in_four_to_others_once() -> None:
+    vectors = space_of("l2").prepare(clustered(400, 8))
+    far = far_links(vectors, IndexSettings(space="l2"))
+    assert far.shape == (400, 8)
+    assert ((far >= 0).any(axis=1)).sum() == 100
+    for row, line in enumerate(far):
+        used = line[line >= 0].tolist()
+        assert row not in used
+        assert len(set(used)) == len(used)
+
+
+def test_put_far_fills_free_places_then_takes_the_farthest() -> None:
+    links = np.array([[1, 2, -1, -1], [1, 2, 3, 4], [1, 2, 3, 4], [5, 6, 7, 8]], np.int32)
+    far = np.array([[9, 2], [9, 8], [4, 9], [-1, -1]], np.int32)
+    put_far(links, far)
+    assert links.tolist() == [[1, 2, 9, -1], [1, 2, 9, 8], [1, 2, 3, 4], [5, 6, 7, 8]]
 
 
 def test_effort_of_the_defaults_is_a_third_and_a_sixth() -> None:
