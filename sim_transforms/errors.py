@@ -12,7 +12,8 @@ RuijiError                     exit 1, shown without a stack trace
 |- ModelMismatch               vectors of another model
 |- NotFound                    an item, version or object that does not exist
 |- Collapsed                   training lost the embedding space
-`- PublishConflict             another publisher moved LATEST first
+|- PublishConflict             another publisher moved LATEST first
+`- LeaseHeld                   another run holds the lease that this one needs
 """
 
 
@@ -90,3 +91,7 @@ class Collapsed(RuijiError):
 
 class PublishConflict(RuijiError):
     """LATEST was moved by another publisher; nothing was published."""
+
+
+class LeaseHeld(RuijiError):
+    """Another run holds the lease, or has taken over the one that was ours."""

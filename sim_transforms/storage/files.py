@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TEMPORARY = ".tmp-"
+
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
@@ -14,7 +16,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     The name keeps its ending, and holds process and thread so that two attempts of one work item do not write into each
     other; what a killed attempt leaves behind goes with its folder.
     """
-    temporary = path.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         yield temporary
         sync(temporary)
