@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sim_transforms.commands.compared import size
+from sim_transforms.commands.compared import counted, size
 from sim_transforms.errors import DamagedArtefact, NotFound, UsageError
 from sim_transforms.lookup.verify import verify_version
 from sim_transforms.records.codec import to_plain
@@ -90,7 +90,7 @@ def _gc_text(found: Collected, dry: bool) -> str:
         (len(found.unfinished), "temporary file"),
         (len(found.leases), "ended lease"),
     ]
-    shown = ", ".join(f"{count} {name}{'s' if count != 1 else ''}" for count, name in counts if count) or "nothing"
+    shown = ", ".join(counted(count, name) for count, name in counts if count) or "nothing"
     lines = [f"{'would remove' if dry else 'removed'} {shown} ({size(found.size_bytes)})"]
     verb = "would go" if dry else "removed"
     lines += [f"{version}  {verb}" for version in found.versions]
