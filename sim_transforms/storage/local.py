@@ -142,7 +142,7 @@ class LocalStore:
                     fill(temporary)
                 return
             except FileNotFoundError:
-                if not left or path.parent.is_dir():
+                if not left:
                     raise
 
     def _make_folder(self, folder: Path) -> None:

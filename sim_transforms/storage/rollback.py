@@ -30,7 +30,9 @@ def roll_back(store: ObjectStore, version: str | None = None) -> RolledBack:
     before = latest(store)
     if before is None:
         raise NotFound(f"{store.url}: nothing is published there (no LATEST)")
-    target = version or _parent(store, before)
+    target = _parent(store, before) if version is None else version
+    if not is_version_id(target):
+        raise NotFound(f"{target!r} is no version id: 16 hex digits are expected (`ruiji versions list`)")
     if target == before:
         return RolledBack(before, target)
     with Hold(store, READERS, target), Hold(store, READERS, before):
@@ -53,8 +55,6 @@ def check_whole(store: ObjectStore, version: str) -> None:
         NotFound: there is no such version.
         DamagedArtefact: its manifest was changed, or files are missing or of other sizes; names all of them.
     """
-    if not is_version_id(version):
-        raise NotFound(f"{version!r} is no version id: 16 hex digits are expected (`ruiji versions list`)")
     missing = missing_files(store, version, load_manifest(store, version))
     if missing:
         raise DamagedArtefact(
