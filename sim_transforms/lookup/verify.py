@@ -16,6 +16,7 @@ from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import INDEX, MANIFEST, TIMINGS, file_entries, object_name, version_id
 
 _MIB = 2**20
+_MOST_MANIFEST = 64 * _MIB
 
 
 def verify_version(store: ObjectStore, version: str) -> list[str]:
@@ -28,12 +29,14 @@ def verify_version(store: ObjectStore, version: str) -> list[str]:
     except NotFound:
         return [f"{MANIFEST} is missing: {store.url} holds no such version, or what is left of one"]
     problems = _manifest_problems(store, version, text)
+    if problems:
+        text = _stray_manifest(store, version) or text
     try:
         manifest = VersionManifest.parse(text, MANIFEST)
         problems += _surplus_problems(store, version, manifest)
         with _local_folder(store, version, manifest) as folder:
             # A manifest that was changed is not believed any further than to say which files are not its own.
-            return problems + _folder_problems(folder, manifest, is_trusted=not problems)
+            return problems + _folder_problems(folder, manifest, version_id(text) == version)
     except RuijiError as error:
         return [*problems, str(error)]
 
@@ -45,6 +48,16 @@ def _manifest_problems(store: ObjectStore, version: str, text: str) -> list[str]
     other = store.info(object_name(found, MANIFEST)) is not None
     whose = "another version of this store" if other else "no version of this store"
     return [f"{MANIFEST} was changed: its content has the id {found}, {whose}"]
+
+
+def _stray_manifest(store: ObjectStore, version: str) -> str | None:
+    """The version's manifest where it stands in another of its files, because two were swapped."""
+    for info in store.list(object_name(version, "")):
+        if info.size_bytes <= _MOST_MANIFEST:
+            text = store.read(info.name).decode(errors="replace")
+            if version_id(text) == version:
+                return text
+    return None
 
 
 def _surplus_problems(store: ObjectStore, version: str, manifest: VersionManifest) -> list[str]:

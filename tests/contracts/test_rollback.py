@@ -56,7 +56,7 @@ def test_rollback_to_what_is_not_whole_is_refused(damage: str, store: ObjectStor
     with pytest.raises((NotFound, DamagedArtefact), match=name.rpartition("/")[2]):
         roll_back(store, first)
     assert latest(store) == third
-    assert not [info for info in store.list("leases/")]
+    assert not store.list("leases/")
 
 
 @pytest.mark.parametrize("name", ["0" * 16, "third", "", "../x"])
