@@ -231,7 +231,7 @@ def publish_version(store: ObjectStore, folder: Path, manifest: VersionManifest)
 
 
 def _parent_of(store: ObjectStore, version: str) -> str | None:
-    """Null also where the version was lost or damaged: the next one follows it all the same, which repairs the store."""
+    """Null also where the version was lost or damaged: the next one follows it all the same, and repairs the store."""
     try:
         return versions.load_manifest(store, version).parent
     except (NotFound, DamagedArtefact):
