@@ -13,7 +13,7 @@ import pytest
 from sim_transforms.lookup.open import open_version
 from sim_transforms.lookup.verify import verify_version
 from sim_transforms.storage.collect import collect
-from sim_transforms.storage.object_store import ObjectStore
+from sim_transforms.storage.object_store import LeavesUnfinished, ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.rollback import roll_back
 from sim_transforms.storage.versions import latest, list_versions, publish, version_id
@@ -104,6 +104,7 @@ def _heal(store: ObjectStore, made: Made) -> None:
     version = publish(store, made.folder, made.named("next", before))
     assert collect(later, keep=1, min_age_seconds=0).kept == {version: "LATEST"}
     assert all_objects(store) == whole_objects(store, [version])
+    assert not isinstance(store, LeavesUnfinished) or store.unfinished() == ()
 
 
 def test_kill_at_50_moments_leaves_whole_versions_and_a_store_that_heals(
