@@ -91,16 +91,23 @@ class LaterStore(AroundStore):
 
 
 class Interrupted(AroundStore):
-    """A store beside which `action` happens, whole, right before the operation of number `at` (from 1)."""
+    """A store beside which `action` happens, whole, right before the operation of number `at` (from 1; 0: never).
 
-    def __init__(self, store: ObjectStore, at: int, action: Callable[[], object]) -> None:
+    Before each operation LATEST names a whole version, which is what a reader would meet then; `is_watched` says so.
+    """
+
+    def __init__(
+        self, store: ObjectStore, at: int = 0, action: Callable[[], object] = lambda: None, is_watched: bool = True
+    ) -> None:
         super().__init__(store, self._count)
-        self.operations, self._at, self._action = 0, at, action
+        self.operations, self._at, self._action, self._is_watched = 0, at, action, is_watched
 
     def _count(self, operation: str) -> None:
         self.operations += 1
         if self.operations == self._at:
             self._action()
+        if self._is_watched and latest(self.inner) is not None:
+            assert_latest_is_whole(self.inner)
 
 
 def quietly(action: Callable[[], object]) -> Callable[[], object]:

@@ -217,7 +217,7 @@ def test_gc_takes_back_what_became_latest_after_its_last_look(store: ObjectStore
                 assert info is not None
                 assert store.compare_and_swap("LATEST", f"{first}\n".encode(), info.generation)
 
-    found = collect(Late(store, 0, lambda: None), keep=1, min_age_seconds=0)
+    found = collect(Late(store, is_watched=False), keep=1, min_age_seconds=0)
     assert first in found.kept
     assert assert_latest_is_whole(store) == first
     assert load_manifest(store, third).parent == second

@@ -124,7 +124,7 @@ def test_rollback_by_one_that_slept_beyond_its_leases_swaps_back(
             return super().compare_and_swap(name, data, expected)
 
     with pytest.raises(DamagedArtefact, match=f"LATEST was moved, which is {third} again"):
-        roll_back(Asleep(store, 0, lambda: None), first)
+        roll_back(Asleep(store, is_watched=False), first)
     assert latest(store) == third
 
 
