@@ -9,6 +9,7 @@ import pytest
 
 from sim_transforms.errors import DamagedArtefact, PublishConflict
 from sim_transforms.lookup.verify import verify_version
+from sim_transforms.storage.leases import READERS, Hold
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.rollback import roll_back
@@ -142,6 +143,14 @@ def test_publish_after_a_version_that_was_lost_repairs_the_store(
 def test_remove_version_leaves_latest_alone(store: ObjectStore, three: tuple[str, str, str]) -> None:
     assert not remove_version(store, three[2])
     assert verify_version(store, three[2]) == []
+
+
+def test_remove_version_leaves_alone_what_is_held(store: ObjectStore, three: tuple[str, str, str]) -> None:
+    with Hold(store, READERS, three[0]):
+        assert not remove_version(store, three[0])
+    assert verify_version(store, three[0]) == []
+    assert remove_version(store, three[0])
+    assert all_objects(store) == whole_objects(store, list(three[1:]))
 
 
 def _publish_in_rounds(url: str, made: Made, place: int, barrier: Any, results: Any) -> None:
