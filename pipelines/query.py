@@ -1,6 +1,7 @@
 """Commands that read a published version: search, report, versions.
 
 ruiji search --store work/digits/store --item digit-0000 --k 5
+ruiji search --store gs://bucket/digits --item digit-0000 --cache /fast/cache
 ruiji versions list --store work/digits/store
 ruiji versions gc --store work/digits/store --keep 3 --dry-run
 """
@@ -20,7 +21,9 @@ def _store(main: Main, settings: Settings | None) -> str:
     if main.arguments.store:
         return str(main.arguments.store)
     if settings is None:
-        raise UsageError("which store? give --store FOLDER, or --config FILE whose store is meant")
+        raise UsageError(
+            "which store? give --store FOLDER or gs://BUCKET/PREFIX, or --config FILE whose store is meant"
+        )
     return settings.store
 
 
@@ -42,7 +45,7 @@ def search(main: Main) -> None:
     model = given.model or (f"{settings.workdir}/model" if settings else None)
     probe, budget = _limits(main, settings)
     result = answer(
-        Source(_store(main, settings), given.version, probe, budget),
+        Source(_store(main, settings), given.version, probe, budget, Path(given.cache) if given.cache else None),
         item=given.item,
         vector=Path(given.vector) if given.vector else None,
         media=Path(given.media) if given.media else None,

@@ -12,6 +12,7 @@ RuijiError                     exit 1, shown without a stack trace
 |- ModelMismatch               vectors of another model
 |- NotFound                    an item, version or object that does not exist
 |- Collapsed                   training lost the embedding space
+|- StoreError                  an object store cannot be reached or used: bucket, permission, credentials, network
 |- PublishConflict             another publisher moved LATEST first
 `- LeaseHeld                   another run holds the lease that this one needs
 """
@@ -87,6 +88,10 @@ class NotFound(RuijiError):
 
 class Collapsed(RuijiError):
     """Training ended in an embedding space that tells nothing apart."""
+
+
+class StoreError(RuijiError):
+    """A remote store refuses or does not answer; the message says what to do."""
 
 
 class PublishConflict(RuijiError):

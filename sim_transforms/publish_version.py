@@ -1,7 +1,7 @@
 """Parts of an index -> a published version: put together, measured, gated, made visible by moving LATEST.
 
-Runs on the driver: it is one concatenation and a thousand queries. Object storage will do the concatenation by
-`compose`; the parts are laid out for it.
+Runs on the driver: it is one concatenation and a thousand queries. A remote store gets the parts side by side and puts
+them together itself.
 """
 
 import json
@@ -264,7 +264,7 @@ def describe_published(store: ObjectStore, version: str) -> dict[str, Any]:
     at_ten = [r for r in manifest.recall if r.k == max(x.k for x in manifest.recall)]
     return {
         "version": version,
-        "folder": str(store.local_path(f"versions/{version}")),
+        "folder": str(store.local_path(f"versions/{version}") or f"{store.url}/versions/{version}"),
         "items": manifest.items,
         "recall_at_10": at_ten[0].recall if at_ten else None,
         "ef_search": manifest.ef_search,

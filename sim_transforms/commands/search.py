@@ -8,6 +8,7 @@ import numpy as np
 
 from sim_transforms.errors import MediaError, ModelMismatch, UsageError
 from sim_transforms.lookup.open import OpenVersion, open_version
+from sim_transforms.storage.cache import VersionCache
 
 Array = np.ndarray[Any, Any]
 
@@ -21,12 +22,14 @@ class Source:
         version: id; LATEST where not given.
         probe: shards to search of a routed version; as many as the version says where not given.
         memory_budget_mib: MiB of its shard files that are open at once, or null for no limit.
+        cache: folder for the files of a remote store; in the user's cache folder where not given.
     """
 
     store_url: str
     version: str | None = None
     probe: int | None = None
     memory_budget_mib: int | None = None
+    cache: Path | None = None
 
 
 def search(
@@ -58,7 +61,8 @@ def search(
         raise UsageError("exactly one of --media FILE, --item ID and --vector FILE.npy is expected")
     if k < 1:
         raise UsageError(f"--k: found {k}; at least 1 is expected")
-    opened = open_version(source.store_url, source.version, source.probe, source.memory_budget_mib)
+    cache = VersionCache(source.cache)
+    opened = open_version(source.store_url, source.version, source.probe, source.memory_budget_mib, cache)
     if item is not None:
         matches = opened.search_item(item, k)
     else:

@@ -2,11 +2,13 @@
 
 version = open_version("work/digits/store")
 version = open_version("work/songs/store", memory_budget_mib=2048)  # layout routed: shards opened as they are needed
+version = open_version("gs://bucket/songs")  # its files are brought into the cache
 for match in version.search_item("digit-0000", k=5): ...
 """
 
 import bisect
 import threading
+import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,6 +27,7 @@ from sim_transforms.hnsw.routed import RoutedShard, check_size
 from sim_transforms.lookup.items import HeldItems, Items, PagedItems
 from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
+from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.checksums import crc32c_of
 from sim_transforms.storage.leases import READERS, REMOVALS, Hold, fresh_holds
 from sim_transforms.storage.object_store import ObjectStore
@@ -181,11 +184,28 @@ def _match(record: dict[str, Any], distance: float) -> Match:
     return Match(record["item_id"], distance, metadata)
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """As a caller gives them."""
+
+    probe: int | None
+    memory_budget_mib: int | None
+
+    def of(self, manifest: VersionManifest) -> SearchSettings:
+        """The limits with which a version is searched; raises UsageError."""
+        probe = published_probe(manifest) if self.probe is None else self.probe
+        try:
+            return SearchSettings(probe=probe, memory_budget_mib=self.memory_budget_mib)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
 def open_version(
     store_url: str,
     version: str | None = None,
     probe: int | None = None,
     memory_budget_mib: int | None = None,
+    cache: VersionCache | None = None,
     lease: bool = False,
 ) -> OpenVersion:
     """Opens a version of a store, LATEST where none is named.
@@ -196,11 +216,14 @@ def open_version(
         probe: shards in which each query is searched; where not given, as many as its recall was measured with.
         memory_budget_mib: MiB of shard files that are open at once; no limit where not given. Both have no meaning for
             a merged index, which is one file.
+        cache: of a remote store's files, which stay in it while the version is open; in the user's cache folder where
+            not given. Without meaning for a store on this machine.
         lease: take a lease, so that gc leaves the version alone as long as it is renewed. For readers that live long;
             the store must be writable. Without it a fixed number of objects is read, and nothing is written.
 
     Raises:
         NotFound: no such version, or nothing is published.
+        StoreError: a remote store cannot be used.
         DamagedArtefact: a file is missing or differs from the manifest.
         UsageError: probe or budget below 1, or a budget smaller than the largest shard file.
     """
@@ -210,35 +233,31 @@ def open_version(
         if chosen is None:
             raise NotFound(f"{store.url}: nothing is published there (no LATEST)")
         try:
-            return _open(store, chosen, probe, memory_budget_mib, lease)
+            return _open(store, chosen, _Limits(probe, memory_budget_mib), lease, cache)
         except (NotFound, DamagedArtefact):
             if version or latest(store) == chosen:
                 raise
     raise NotFound(f"{store.url}: LATEST was moved, and its version removed, {_OPENINGS} times while it was opened")
 
 
-def _open(
-    store: ObjectStore, version: str, probe: int | None, memory_budget_mib: int | None, lease: bool
-) -> OpenVersion:
+def _open(store: ObjectStore, version: str, limits: _Limits, lease: bool, cache: VersionCache | None) -> OpenVersion:
     with ExitStack() as undone:
         held = undone.enter_context(Hold(store, READERS, version)) if lease else None
         if lease and fresh_holds(store, REMOVALS, version) and latest(store) != version:
             raise NotFound(f"{store.url}: gc is removing version {version}")
         manifest = load_manifest(store, version)
-        opened = _open_files(
-            version, manifest, version_folder(store, version), _limits(manifest, probe, memory_budget_mib)
-        )
+        folder, release = _local_folder(store, version), None
+        search = limits.of(manifest)
+        if folder is None:
+            files = (cache or VersionCache()).hold(store, version, manifest)
+            folder, release = files.path, files.release
+            undone.callback(release)
+        opened = _open_files(version, manifest, folder, search)
         opened.lease = held
+        if release is not None:
+            weakref.finalize(opened, release)
         undone.pop_all()
     return opened
-
-
-def _limits(manifest: VersionManifest, probe: int | None, memory_budget_mib: int | None) -> SearchSettings:
-    probe = published_probe(manifest) if probe is None else probe
-    try:
-        return SearchSettings(probe=probe, memory_budget_mib=memory_budget_mib)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _open_files(version: str, manifest: VersionManifest, folder: Path, limits: SearchSettings) -> OpenVersion:
@@ -249,12 +268,23 @@ def _open_files(version: str, manifest: VersionManifest, folder: Path, limits: S
         raise DamagedArtefact(f"{folder}: a file of the version went, or cannot be read: {error}") from error
 
 
-def version_folder(store: ObjectStore, version: str) -> Path:
-    """Where a version's files lie on this machine."""
+def version_folder(store: ObjectStore, version: str, cache: VersionCache | None = None) -> Path:
+    """Where a version's files lie on this machine; a remote store's are brought, and stay until the process ends.
+
+    Raises:
+        NotFound: no such version in a remote store, or one of its files.
+        DamagedArtefact: a file of a remote store differs from the manifest.
+    """
+    folder = _local_folder(store, version)
+    if folder is not None:
+        return folder
+    return (cache or VersionCache()).hold(store, version, load_manifest(store, version)).path
+
+
+def _local_folder(store: ObjectStore, version: str) -> Path | None:
+    """Where a version's files can be opened in place, or null for a remote store."""
     path = store.local_path(object_name(version, "manifest.json"))
-    if path is None:
-        raise UsageError(f"{store.url}: versions can be opened from local folders alone")
-    return path.parent
+    return path.parent if path is not None else None
 
 
 def check_file(folder: Path, entry: FileEntry) -> None:

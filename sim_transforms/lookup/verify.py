@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sim_transforms.errors import NotFound, RuijiError
+from sim_transforms.errors import DamagedArtefact, NotFound, RuijiError, StoreError, UsageError
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.open_index import published_probe, routed_shards
 from sim_transforms.lookup.open import OpenVersion
 from sim_transforms.records.manifests import Canary, FileEntry, IndexFile, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file
-from sim_transforms.storage.object_store import ObjectStore
+from sim_transforms.storage.object_store import ObjectStore, name_parts
 from sim_transforms.storage.versions import INDEX, MANIFEST, TIMINGS, file_entries, object_name, version_id
 
 _MIB = 2**20
@@ -23,6 +23,9 @@ def verify_version(store: ObjectStore, version: str) -> list[str]:
     """What is wrong with a version, one line each, every damaged file by name; empty where nothing is.
 
     Reads every byte once, in place or, of a remote store, from copies in a temporary folder.
+
+    Raises:
+        StoreError: a remote store cannot be used.
     """
     try:
         text = store.read(object_name(version, MANIFEST)).decode(errors="replace")
@@ -34,9 +37,12 @@ def verify_version(store: ObjectStore, version: str) -> list[str]:
     try:
         manifest = VersionManifest.parse(text, MANIFEST)
         problems += _surplus_problems(store, version, manifest)
-        with _local_folder(store, version, manifest) as folder:
+        with _local_folder(store, version, manifest) as (folder, unread):
             # A manifest that was changed is not believed any further than to say which files are not its own.
-            return problems + _folder_problems(folder, manifest, version_id(text) == version)
+            is_trusted = version_id(text) == version and not unread
+            return problems + unread + _folder_problems(folder, manifest, is_trusted)
+    except StoreError:
+        raise
     except RuijiError as error:
         return [*problems, str(error)]
 
@@ -68,19 +74,28 @@ def _surplus_problems(store: ObjectStore, version: str, manifest: VersionManifes
 
 
 @contextmanager
-def _local_folder(store: ObjectStore, version: str, manifest: VersionManifest) -> Iterator[Path]:
-    """The version's files as they are in the store now, which a cache would not tell; missing ones are left out."""
+def _local_folder(store: ObjectStore, version: str, manifest: VersionManifest) -> Iterator[tuple[Path, list[str]]]:
+    """The version's files as they are in the store now, which a cache would not tell, and why some cannot be read."""
     path = store.local_path(object_name(version, MANIFEST))
     if path is not None:
-        yield path.parent
+        yield path.parent, []
         return
     with tempfile.TemporaryDirectory(prefix="ruiji-verify-") as copies:
-        for entry in file_entries(manifest):
-            name = object_name(version, entry.name)
-            if store.info(name) is not None:
-                (Path(copies) / entry.name).parent.mkdir(parents=True, exist_ok=True)
-                store.download(name, Path(copies) / entry.name)
-        yield Path(copies)
+        found = (_fetched_problem(store, version, entry.name, Path(copies)) for entry in file_entries(manifest))
+        yield Path(copies), [problem for problem in found if problem]
+
+
+def _fetched_problem(store: ObjectStore, version: str, name: str, folder: Path) -> str:
+    """Brings a file into the folder; leaves it out where it is missing. "" where nothing else is wrong."""
+    try:
+        target = folder.joinpath(*name_parts(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        store.download(object_name(version, name), target)
+    except NotFound:
+        return ""
+    except (DamagedArtefact, UsageError) as error:
+        return f"{name} cannot be fetched: {error}"
+    return ""
 
 
 def _folder_problems(folder: Path, manifest: VersionManifest, is_trusted: bool) -> list[str]:

@@ -10,10 +10,12 @@ import google_crc32c
 
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.records.manifests import FileEntry, FilePart, IndexFile
+from sim_transforms.storage.files import FileRange
 
 _BLOCK = 4 * 2**20
 _CRC_BLOCK = 2**20  # stays in the processor's cache between the read and the sum
 _POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
+EMPTY_CRC32C = "AAAAAA=="
 
 
 def file_entry(folder: Path, name: str) -> FileEntry:
@@ -27,10 +29,10 @@ def file_entry(folder: Path, name: str) -> FileEntry:
     return FileEntry(name, size, base64.b64encode(crc.digest()).decode(), sha.hexdigest())
 
 
-def crc32c_of(path: Path) -> str:
-    """CRC32C of a file's content, as `FileEntry` has it; some 10 GiB a second where the file is in memory."""
+def crc32c_of(path: Path, offset: int = 0, size_bytes: int | None = None) -> str:
+    """CRC32C of a file's content, or of a range of it, as `FileEntry` has it; some 10 GiB a second in memory."""
     crc = 0
-    with path.open("rb", buffering=0) as file:
+    with FileRange(path, offset, size_bytes) as file:
         while block := file.read(_CRC_BLOCK):
             crc = google_crc32c.extend(crc, block)
     return _encode(crc)
@@ -46,7 +48,7 @@ def index_file(path: Path, part_sizes: Sequence[int]) -> IndexFile:
     Raises:
         DamagedArtefact: it is not.
     """
-    whole, parts, offset = _encode(0), [], 0
+    whole, parts, offset = EMPTY_CRC32C, [], 0
     with path.open("rb") as file:
         for size in part_sizes:
             crc, sha = google_crc32c.Checksum(), hashlib.sha256()

@@ -6,6 +6,53 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
+
+from sim_transforms.errors import DamagedArtefact
+
+
+class FileRange:
+    """A byte range of a file as a stream of its own, so that parts of one file can be read side by side."""
+
+    def __init__(self, path: Path, offset: int = 0, size_bytes: int | None = None) -> None:
+        """Opens the file; the range goes to its end where no size is given.
+
+        Raises:
+            DamagedArtefact: the file ends before the range does.
+        """
+        there = path.stat().st_size
+        self.size_bytes = there - offset if size_bytes is None else size_bytes
+        if not 0 <= offset <= there or not 0 <= self.size_bytes <= there - offset:
+            raise DamagedArtefact(f"{path} holds {there} bytes; {self.size_bytes} from byte {offset} on were asked for")
+        self._path, self._offset, self._place = path, offset, 0
+        self._file = path.open("rb", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def tell(self) -> int:
+        """Bytes from the start of the range."""
+        return self._place
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        """Moves within the range."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size_bytes}[whence]
+        self._place = min(max(start + place, 0), self.size_bytes)
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer only at the end of the range."""
+        left = self.size_bytes - self._place
+        wanted = left if size < 0 else min(size, left)
+        data = os.pread(self._file.fileno(), wanted, self._offset + self._place)
+        if len(data) != wanted:
+            raise DamagedArtefact(f"{self._path} was cut short while it was read")
+        self._place += wanted
+        return data
+
 
 TEMPORARY = ".tmp-"
 

@@ -6,15 +6,17 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sim_transforms.errors import NotFound, UsageError
-from sim_transforms.storage.files import TEMPORARY, replace_file, sync
-from sim_transforms.storage.object_store import ObjectInfo
+from sim_transforms.errors import DamagedArtefact, NotFound, UsageError
+from sim_transforms.storage.checksums import crc32c_of
+from sim_transforms.storage.files import TEMPORARY, FileRange, replace_file, sync
+from sim_transforms.storage.object_store import ObjectInfo, name_parts
 
 _LOCK = ".lock"
+_BLOCK = 4 * 2**20
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # A folder that another process empties and removes between our making it and our writing into it is made again.
 _FOLDER_TRIES = 100
@@ -42,9 +44,9 @@ class LocalStore:
         """Writes by temporary name, sync and rename."""
         self._put(name, lambda temporary: _write(temporary, data))
 
-    def upload(self, path: Path, name: str) -> None:
-        """Copies a file by temporary name, sync and rename."""
-        self._put(name, lambda temporary: _copy(path, temporary))
+    def upload(self, path: Path, name: str, offset: int = 0, size_bytes: int | None = None) -> None:
+        """Copies a file or a range of it by temporary name, sync and rename."""
+        self._put(name, lambda temporary: _copy(path, temporary, offset, size_bytes))
 
     def download(self, name: str, path: Path) -> None:
         """Copies an object to `path`, whole or not at all."""
@@ -113,6 +115,24 @@ class LocalStore:
             self.write(name, data)
             return True
 
+    def compose(self, names: Sequence[str], target: str, crc32c: str | None = None) -> None:
+        """Concatenates by temporary name, check, sync and rename."""
+        if not names:
+            raise UsageError(f"{self.url}: {target} cannot be put together from no objects")
+        sources = [self._path(name) for name in names]
+        for name, source in zip(names, sources, strict=True):
+            if not source.is_file():
+                raise self._not_found(name)
+
+        def fill(temporary: Path) -> None:
+            _join(sources, temporary)
+            if crc32c is not None and (found := crc32c_of(temporary)) != crc32c:
+                raise DamagedArtefact(
+                    f"{self.url}: the parts of {target} together have the CRC32C {found}; {crc32c} is expected"
+                )
+
+        self._put(target, fill)
+
     def local_path(self, name: str) -> Path | None:
         """The file itself."""
         return self._path(name)
@@ -124,10 +144,7 @@ class LocalStore:
             yield
 
     def _path(self, name: str) -> Path:
-        parts = name.split("/")
-        if any(part == "" or part.startswith(".") for part in parts) or "\0" in name:
-            raise UsageError(f"object name {name!r}: parts that are empty or start with a dot are not allowed")
-        return self._root.joinpath(*parts)
+        return self._root.joinpath(*name_parts(name))
 
     def _not_found(self, name: str) -> NotFound:
         return NotFound(f"{self.url} holds no {name}")
@@ -176,5 +193,17 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
+def _copy(source: Path, target: Path, offset: int, size_bytes: int | None) -> None:
+    if offset == 0 and size_bytes is None:
+        shutil.copyfile(source, target)
+        return
+    with FileRange(source, offset, size_bytes) as file, target.open("wb") as out:
+        while block := file.read(_BLOCK):
+            out.write(block)
+
+
+def _join(sources: Sequence[Path], target: Path) -> None:
+    with target.open("wb") as out:
+        for source in sources:
+            with source.open("rb") as file:
+                shutil.copyfileobj(file, out, _BLOCK)

@@ -6,7 +6,7 @@ from sim_transforms.storage.object_store import ObjectStore
 
 
 def open_store(url: str) -> ObjectStore:
-    """A folder's path, or a `file://` URL.
+    """A folder's path, a `file://` URL, or `gs://bucket/prefix`.
 
     Raises:
         UsageError: another scheme.
@@ -16,4 +16,9 @@ def open_store(url: str) -> ObjectStore:
         return LocalStore(url)
     if scheme == "file":
         return LocalStore(rest)
-    raise UsageError(f"store: found {url!r}; this version publishes to local folders alone, give a folder's path")
+    if scheme == "gs":
+        # Not above: Google's client takes a second to import, and local stores do without.
+        from sim_transforms.storage.gcs import GcsStore
+
+        return GcsStore(url)
+    raise UsageError(f"store: found {url!r}; a folder's path or gs://BUCKET/PREFIX is expected")

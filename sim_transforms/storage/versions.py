@@ -14,6 +14,7 @@ from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.leases import READERS, REMOVALS, Hold, fresh_holds
 from sim_transforms.storage.object_store import ObjectStore
+from sim_transforms.storage.upload_parts import upload_parts
 
 LATEST = "LATEST"
 MANIFEST = "manifest.json"
@@ -138,7 +139,11 @@ def _upload(store: ObjectStore, folder: Path, manifest: VersionManifest, version
         found = file_entry(folder, entry.name)
         if (found.size_bytes, found.crc32c) != (entry.size_bytes, entry.crc32c):
             raise DamagedArtefact(f"{folder / entry.name} is not what the manifest describes; nothing was published")
-        store.upload(folder / entry.name, object_name(version, entry.name))
+        target = object_name(version, entry.name)
+        if manifest.index is not None and entry.name == INDEX and store.local_path(target) is None:
+            upload_parts(store, folder / INDEX, manifest.index.parts, target, manifest.index.crc32c)
+        else:
+            store.upload(folder / entry.name, target)
     if (folder / TIMINGS).is_file():
         store.upload(folder / TIMINGS, object_name(version, TIMINGS))
 

@@ -1,21 +1,55 @@
-"""`store`: what every store must hold to. A further kind of store is a further parameter of that fixture."""
+"""`store`: what every store must hold to, a parameter for each kind; one fake-gcs-server for the tests of a worker.
 
-from collections.abc import Callable
+Each test has a prefix of its own in its bucket.
+"""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from google.cloud.storage import Client
 
+from sim_transforms.storage.gcs import GcsStore
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import publish
+from tests.contracts.gcs_server import BUCKET, Gate
 from tests.contracts.stores import Made
 from tests.unit.storage.published import some_vectors, version_folder
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(scope="session")
+def _gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    gate = Gate(tmp_path_factory.mktemp("gcs"))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STORAGE_EMULATOR_HOST", gate.url)
+            with Client() as client:
+                client.create_bucket(BUCKET)
+        yield gate
+    finally:
+        gate.close()
+
+
+@pytest.fixture
+def gate(_gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", _gate.url)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    _gate.reset()
+    yield _gate
+    _gate.reset()
+
+
+@pytest.fixture
+def gcs(gate: Gate, tmp_path: Path) -> GcsStore:
+    return GcsStore(f"gs://{BUCKET}/{tmp_path.name}", patience_seconds=20, chunk_bytes=2**20)
+
+
+@pytest.fixture(params=["local", "gcs"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store."""
-    assert request.param == "local"
+    if request.param == "gcs":
+        return request.getfixturevalue("gcs")
     return LocalStore(str(tmp_path / "store"))
 
 
