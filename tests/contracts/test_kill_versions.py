@@ -46,8 +46,9 @@ def _act(operation: str, url: str, made: Made, three: tuple[str, str, str]) -> s
     return latest(store)
 
 
-def _act_and_die(operation: str, url: str, made: Made, three: Any, at: int, counted: Any) -> None:
+def _act_and_die(operation: str, url: str, made: Made, three: Any, at: int, environment: Any, counted: Any) -> None:
     """Dies of SIGKILL right before the event of number `at`; counts all of them where that is 0."""
+    os.environ.update(environment)
 
     def hook(event: str, _: object) -> None:
         if event in _EVENTS:
@@ -126,7 +127,7 @@ def test_kill_at_50_moments_leaves_whole_versions_and_a_store_that_heals(
         at = draws.randint(1, totals[operation]) if operation in totals else 0
         reader = _Reader(store.url)
         reader.start()
-        code, counted = _child(context, (operation, store.url, made, three, at))
+        code, counted = _child(context, (operation, store.url, made, three, at, dict(os.environ)))
         versions = reader.stop()
         assert set(versions) <= {*three, fourth}, (operation, at)
         assert_latest_is_whole(store)

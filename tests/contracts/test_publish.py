@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -153,8 +154,9 @@ def test_remove_version_leaves_alone_what_is_held(store: ObjectStore, three: tup
     assert all_objects(store) == whole_objects(store, list(three[1:]))
 
 
-def _publish_in_rounds(url: str, made: Made, place: int, barrier: Any, results: Any) -> None:
+def _publish_in_rounds(url: str, made: Made, place: int, environment: Any, barrier: Any, results: Any) -> None:
     """All at once, then the losers one by one."""
+    os.environ.update(environment)
     store = open_store(url)
     for number in range(ROUNDS):
         barrier.wait()
@@ -177,7 +179,7 @@ def test_8_publishers_at_once_in_20_rounds_make_one_chain(store: ObjectStore, ma
     context.set_forkserver_preload(["tests.contracts.test_publish"])
     barrier, results = context.Barrier(PUBLISHERS), context.Queue()
     children = [
-        context.Process(target=_publish_in_rounds, args=(store.url, made, place, barrier, results))
+        context.Process(target=_publish_in_rounds, args=(store.url, made, place, dict(os.environ), barrier, results))
         for place in range(PUBLISHERS)
     ]
     for child in children:
