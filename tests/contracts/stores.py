@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sim_transforms.errors import RuijiError
 from sim_transforms.records.manifests import VersionManifest
@@ -36,9 +37,9 @@ class AroundStore:
         self._before("write")
         self.inner.write(name, data)
 
-    def upload(self, path: Path, name: str) -> None:
+    def upload(self, path: Path, name: str, *part: Any) -> None:
         self._before("upload")
-        self.inner.upload(path, name)
+        self.inner.upload(path, name, *part)
 
     def download(self, name: str, path: Path) -> None:
         self._before("download")
@@ -63,13 +64,25 @@ class AroundStore:
     def local_path(self, name: str) -> Path | None:
         return self.inner.local_path(name)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
 
 class LaterStore(AroundStore):
-    """A store whose clock has gone on by `seconds` since its objects were written; the clock's own are of now."""
+    """A store whose clock has gone on by `seconds` since its objects were written; what is written by it is of now."""
 
     def __init__(self, store: ObjectStore, seconds: float) -> None:
         super().__init__(store)
         self._seconds = seconds
+        self._of_now: set[str] = set()
+
+    def write(self, name: str, data: bytes) -> None:
+        super().write(name, data)
+        self._of_now.add(name)
+
+    def upload(self, path: Path, name: str, *part: Any) -> None:
+        super().upload(path, name, *part)
+        self._of_now.add(name)
 
     def info(self, name: str) -> ObjectInfo | None:
         found = self.inner.info(name)
@@ -85,7 +98,7 @@ class LaterStore(AroundStore):
         self.inner.discard(name)
 
     def _aged(self, info: ObjectInfo) -> ObjectInfo:
-        if info.name.startswith("leases/clock/"):
+        if info.name in self._of_now:
             return info
         return replace(info, created_seconds=info.created_seconds - self._seconds)
 

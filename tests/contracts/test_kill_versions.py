@@ -163,9 +163,9 @@ def test_kill_right_before_each_write_of_a_publisher_heals_by_its_own_retry(
             self._dies()
             super().write(name, data)
 
-        def upload(self, path: Any, name: str) -> None:
+        def upload(self, path: Any, name: str, *part: Any) -> None:
             self._dies()
-            super().upload(path, name)
+            super().upload(path, name, *part)
 
         def delete(self, name: str) -> None:
             self._dies()

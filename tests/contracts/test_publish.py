@@ -115,8 +115,8 @@ def test_publish_uploads_again_what_went_while_it_uploaded(store: ObjectStore, m
     class Losing(AroundStore):
         lost = 0
 
-        def upload(self, path, name: str) -> None:
-            super().upload(path, name)
+        def upload(self, path, name: str, *part) -> None:
+            super().upload(path, name, *part)
             if name.endswith("index.hnsw") and self.lost < 2:
                 self.lost += 1
                 store.delete(name)
