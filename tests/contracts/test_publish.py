@@ -117,7 +117,7 @@ def test_publish_uploads_again_what_went_while_it_uploaded(store: ObjectStore, m
 
         def upload(self, path, name: str, *part) -> None:
             super().upload(path, name, *part)
-            if name.endswith("index.hnsw") and self.lost < 2:
+            if name.endswith("items.parquet") and self.lost < 2:
                 self.lost += 1
                 store.delete(name)
 
