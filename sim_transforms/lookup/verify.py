@@ -39,8 +39,7 @@ def verify_version(store: ObjectStore, version: str) -> list[str]:
         problems += _surplus_problems(store, version, manifest)
         with _local_folder(store, version, manifest) as (folder, unread):
             # A manifest that was changed is not believed any further than to say which files are not its own.
-            is_trusted = version_id(text) == version and not unread
-            return problems + unread + _folder_problems(folder, manifest, is_trusted)
+            return problems + _folder_problems(folder, manifest, unread, version_id(text) == version)
     except StoreError:
         raise
     except RuijiError as error:
@@ -74,15 +73,16 @@ def _surplus_problems(store: ObjectStore, version: str, manifest: VersionManifes
 
 
 @contextmanager
-def _local_folder(store: ObjectStore, version: str, manifest: VersionManifest) -> Iterator[tuple[Path, list[str]]]:
+def _local_folder(store: ObjectStore, version: str, manifest: VersionManifest) -> Iterator[tuple[Path, dict[str, str]]]:
     """The version's files as they are in the store now, which a cache would not tell, and why some cannot be read."""
     path = store.local_path(object_name(version, MANIFEST))
     if path is not None:
-        yield path.parent, []
+        yield path.parent, {}
         return
     with tempfile.TemporaryDirectory(prefix="ruiji-verify-") as copies:
-        found = (_fetched_problem(store, version, entry.name, Path(copies)) for entry in file_entries(manifest))
-        yield Path(copies), [problem for problem in found if problem]
+        names = [entry.name for entry in file_entries(manifest)]
+        found = {name: _fetched_problem(store, version, name, Path(copies)) for name in names}
+        yield Path(copies), {name: problem for name, problem in found.items() if problem}
 
 
 def _fetched_problem(store: ObjectStore, version: str, name: str, folder: Path) -> str:
@@ -98,9 +98,12 @@ def _fetched_problem(store: ObjectStore, version: str, name: str, folder: Path) 
     return ""
 
 
-def _folder_problems(folder: Path, manifest: VersionManifest, is_trusted: bool) -> list[str]:
+def _folder_problems(folder: Path, manifest: VersionManifest, unread: dict[str, str], is_trusted: bool) -> list[str]:
     entries = file_entries(manifest)
-    checked = {entry.name: _file_problems(folder, entry, manifest) for entry in entries}
+    checked = {
+        entry.name: [unread[entry.name]] if entry.name in unread else _file_problems(folder, entry, manifest)
+        for entry in entries
+    }
     problems = [problem for found in checked.values() for problem in found]
     if not is_trusted:
         return problems
