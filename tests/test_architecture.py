@@ -106,6 +106,11 @@ def test_outside_packages_are_touched_by_their_rooms_alone(path: Path) -> None:
         assert not touched or room in rooms, f"{_module(path)} must not import {package}"
 
 
+def test_google_storage_is_touched_by_one_file() -> None:
+    touching = [_module(p) for p in _sources() if any(n.startswith("google.cloud.storage") for n in _imports(p))]
+    assert touching == ["sim_transforms.storage.gcs"]
+
+
 @pytest.mark.parametrize("path", _sources(), ids=_module)
 def test_no_annotations_import_where_beam_is_touched(path: Path) -> None:
     names = list(_imports(path))

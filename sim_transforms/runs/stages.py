@@ -24,7 +24,7 @@ class Stage:
         inputs: plain values on which the output depends: settings, digests of artefacts.
         modules: packages and modules whose code the output depends on.
         output: the artefact's folder; null where `work` puts it in place itself (a published version) and names the
-            folder in its results as `folder`.
+            folder, by its path or URL, in its results as `folder`.
         work: writes the artefact into the folder it is given and returns small plain results.
     """
 
@@ -63,13 +63,13 @@ def run_stage(stage: Stage, state: StageState, notify: Callable[[str], None]) ->
     return StageResult(False, results)
 
 
-def _work(stage: Stage, state: StageState) -> tuple[Results, Path]:
+def _work(stage: Stage, state: StageState) -> tuple[Results, str | Path]:
     if stage.output is not None:
         with staged_folder(stage.output) as folder:
             return stage.work(folder), stage.output
     with scratch_folder(state.workdir, stage.name) as folder:
         results = stage.work(folder)
-        return results, Path(results["folder"])
+        return results, str(results["folder"])
 
 
 @contextmanager

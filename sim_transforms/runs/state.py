@@ -1,12 +1,12 @@
 """What a working directory knows of its stages: the digest they last ran with, and what they said."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from sim_transforms.errors import NotFound
 from sim_transforms.records.codec import canonical_json
-from sim_transforms.runs.folders import is_whole
+from sim_transforms.runs.outputs import is_remote, output_files
 from sim_transforms.storage.files import write_file
 
 
@@ -22,23 +22,32 @@ class StageState:
         record = self._read(stage)
         if record is None or record["digest"] != digest:
             return False
-        # Relative to the working directory, so that it can be moved; an absolute path stays what it is.
-        output = self.workdir / record["output"]
-        return is_whole(output) and _manifest_digest(output) == record["manifest"] and _sizes(output) == record["files"]
+        # Relative to the working directory, so that it can be moved; an absolute path or a URL stays what it is.
+        output = record["output"] if is_remote(record["output"]) else str(self.workdir / record["output"])
+        found = output_files(output)
+        return found is not None and (found.manifest, found.files) == (record["manifest"], record["files"])
 
     def value(self, stage: str) -> dict[str, Any] | None:
         """The results that the stage recorded."""
         record = self._read(stage)
         return record["results"] if record else None
 
-    def record(self, stage: str, digest: str, output: Path, results: dict[str, Any]) -> None:
-        """Notes that the stage has finished."""
-        inside = output.relative_to(self.workdir) if output.is_relative_to(self.workdir) else output
+    def record(self, stage: str, digest: str, output: str | Path, results: dict[str, Any]) -> None:
+        """Notes that the stage has finished.
+
+        Raises:
+            NotFound: its output, a path or a URL, is no whole artefact.
+        """
+        output = str(output)
+        found = output_files(output)
+        if found is None:
+            raise NotFound(f"{output} holds no manifest.json, though the stage {stage} has finished; run it again")
+        is_inside = not is_remote(output) and Path(output).is_relative_to(self.workdir)
         entry = {
             "digest": digest,
-            "output": str(inside),
-            "manifest": _manifest_digest(output),
-            "files": _sizes(output),
+            "output": str(Path(output).relative_to(self.workdir)) if is_inside else output,
+            "manifest": found.manifest,
+            "files": found.files,
             "results": results,
         }
         path = self._path(stage)
@@ -58,12 +67,3 @@ class StageState:
 
     def _path(self, stage: str) -> Path:
         return self.workdir / "state" / f"{stage}.json"
-
-
-def _sizes(output: Path) -> dict[str, int]:
-    """Bytes of every file, also of those whose content changes with each save and that no manifest lists."""
-    return {p.relative_to(output).as_posix(): p.stat().st_size for p in sorted(output.rglob("*")) if p.is_file()}
-
-
-def _manifest_digest(output: Path) -> str:
-    return hashlib.sha256((output / "manifest.json").read_bytes()).hexdigest()

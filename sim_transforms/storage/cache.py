@@ -52,9 +52,12 @@ class _Wanted:
 
     def looks_whole(self, path: Path) -> bool:
         """Whether a file that was checked when it came is still there and the same."""
-        if not path.is_file() or path.stat().st_size != self.entry.size_bytes:
+        try:
+            if path.stat().st_size != self.entry.size_bytes:
+                return False
+            return self.entry.size_bytes > _CHECKED_BYTES or crc32c_of(path) == self.entry.crc32c
+        except FileNotFoundError:  # never here, or removed for another process's room just now
             return False
-        return self.entry.size_bytes > _CHECKED_BYTES or crc32c_of(path) == self.entry.crc32c
 
     def check(self, path: Path, source: str) -> None:
         """Compares every checksum; raises DamagedArtefact."""
@@ -165,7 +168,7 @@ class VersionCache:
         self._clear_incoming()
         files = sorted(((f, f.stat()) for f in _entries(self._files)), key=lambda found: found[1].st_mtime_ns)
         room = self._limit_bytes - more_bytes - sum(status.st_size for _, status in files)
-        room -= sum(file.stat().st_size for file in _entries(self._incoming))
+        room -= sum(_size(file) for file in _entries(self._incoming))
         if room >= 0:
             return
         self._close_idle_versions()
@@ -229,6 +232,14 @@ def _link(file: Path, target: Path) -> None:
     temporary.unlink(missing_ok=True)
     os.link(file, temporary)
     os.replace(temporary, target)
+
+
+def _size(file: Path) -> int:
+    """Bytes of a download under way, which may end meanwhile, because downloads hold other locks."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import requests
 from google.api_core import exceptions as refused
 from google.auth import exceptions as unknown_user
 from google.cloud.storage import Blob, Client
@@ -176,6 +177,7 @@ class GcsStore:
             ) from error
         # It would ask for the bucket beside our requests, for traces that nobody takes, and need a permission for it.
         client._bucket_metadata_cache = None
+        client._http.hooks["response"].append(_read_refusal)
         weakref.finalize(self, client.close)
         return client
 
@@ -236,7 +238,7 @@ class GcsStore:
         """Whether the object was written over `generation` (0: none); starts again when the store forgot an upload."""
         token = uuid.uuid4().hex
         with self._clear(f"write {name}"):
-            for attempt in range(_ATTEMPTS):
+            for _ in range(_ATTEMPTS):
                 blob = self._blob(name, self._chunk_bytes)
                 blob.metadata = {_TOKEN: token}
                 try:
@@ -245,11 +247,14 @@ class GcsStore:
                 except refused.PreconditionFailed:
                     found = self._found(name)
                     return found is not None and (found.metadata or {}).get(_TOKEN) == token
-                except refused.ClientError as error:
-                    # An unknown upload (it was begun before the store came up again), or an unknown bucket.
-                    if error.code not in _FORGOTTEN or attempt == _ATTEMPTS - 1:
+                except refused.GoogleAPICallError as error:
+                    # An upload that the store forgot, an object to compose that is gone, or an unknown bucket.
+                    if error.code not in _FORGOTTEN:
                         raise
-        raise AssertionError("the last attempt returns or raises")
+        self._absent(name)  # raises where it was the bucket
+        raise StoreError(
+            f"{self.url}: the store forgot the upload of {name}, or what it is made of, {_ATTEMPTS} times; run again"
+        )
 
     def _join(self, sources: Sequence[Any], target: str) -> Any:
         """Composes at most 32 objects; gives the object that was made."""
@@ -270,6 +275,12 @@ class GcsStore:
             found = f"{made.size} bytes with the CRC32C {made.crc32c}"
             raise DamagedArtefact(f"{self.url}: {target} came out as {found}; {expected} is expected: run again")
         return made
+
+
+def _read_refusal(response: requests.Response, **options: Any) -> None:
+    """Takes the text of a refused download, which the client leaves, so that its connection can be used again."""
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        response.content  # noqa: B018
 
 
 def _joined_crc32c(sources: Sequence[Any]) -> str:

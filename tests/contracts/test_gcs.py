@@ -175,6 +175,16 @@ def test_write_that_is_always_overtaken_says_so(gcs: GcsStore, gate: Gate) -> No
         gcs.write("a", b"x")
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_upload_that_the_store_forgets_starts_again(status: int, gcs: GcsStore, gate: Gate, large: Path) -> None:
+    _refuse(gate, status, "upload_id", times=2)
+    gcs.upload(large, "a")
+    assert gcs.read("a") == LARGE
+    _refuse(gate, status, "upload_id")
+    with pytest.raises(StoreError, match=r"forgot the upload of b.*run again"):
+        gcs.upload(large, "b")
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_busy_store_is_asked_again(status: int, gcs: GcsStore, gate: Gate) -> None:
     gcs.write("a", b"x")
@@ -253,6 +263,23 @@ def test_store_that_does_not_answer_is_named_after_the_patience(
     for call in (lambda: store.read("LATEST"), lambda: store.upload(tmp_path / "f", "a"), lambda: store.list("")):
         with pytest.raises(StoreError, match=r"does not answer.*run again"):
             call()
+
+
+def test_download_that_is_cut_off_goes_on_from_there(gcs: GcsStore, gate: Gate, large: Path) -> None:
+    gcs.upload(large, "a")
+    gate.reset()
+    asked: list[str] = []
+
+    def after(request: Request, answer: Answer) -> Answer:
+        if "alt=media" not in request.path:
+            return answer
+        asked.append(request.headers.get("range", ""))
+        return replace(answer, cut=2**20 if len(asked) <= 2 else None)
+
+    gate.after = after
+    gcs.download("a", large.with_name("b"))
+    assert large.with_name("b").read_bytes() == LARGE
+    assert asked == ["", f"bytes={2**20}-", f"bytes={2 * 2**20}-"]
 
 
 def _flipped(body: bytes) -> bytes:

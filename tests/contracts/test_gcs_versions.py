@@ -1,4 +1,4 @@
-"""Versions in a bucket: published by parts, opened through the cache, verified there, searched by the command."""
+"""Versions in a bucket: published by parts, opened through the cache, verified at the store, used by the commands."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,8 @@ from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.checksums import index_file
 from sim_transforms.storage.gcs import GcsStore
-from sim_transforms.storage.versions import LATEST, MANIFEST, latest, list_versions, publish, version_id
+from sim_transforms.storage.side_by_side import side_by_side
+from sim_transforms.storage.versions import MANIFEST, latest, list_versions, object_name, publish, version_id
 from tests.contracts.gcs_server import BUCKET, Answer, Gate, Request
 from tests.unit.hnsw.clouds import clustered
 from tests.unit.storage.published import routed_folder, some_vectors, version_folder
@@ -97,29 +98,18 @@ def test_open_version_of_an_empty_prefix_is_not_found(gcs: GcsStore) -> None:
 def test_open_version_takes_as_many_requests_with_100_versions_as_with_one(
     gcs: GcsStore, gate: Gate, tmp_path: Path
 ) -> None:
-    _, manifest = _published(gcs, tmp_path)
+    first, manifest = _published(gcs, tmp_path)
     gate.reset()
     open_version(gcs.url, cache=VersionCache(tmp_path / "one"))
     alone = list(gate.seen)
-    for number in range(99):
-        _whole_version(gcs, replace(manifest, catalog=str(number), parent=latest(gcs)))
+    children = [replace(manifest, catalog=str(number), parent=first) for number in range(98)]
+    side_by_side(lambda m: gcs.write(object_name(version_id(m.text()), MANIFEST), m.text().encode()), children)
+    publish(gcs, tmp_path / "new", replace(manifest, parent=first))
     assert len(list_versions(gcs)) == 100
     gate.reset()
     open_version(gcs.url, cache=VersionCache(tmp_path / "hundred"))
     assert len(gate.seen) == len(alone) == 4  # LATEST, the manifest, and two files
     assert all(method == "GET" and "/o/" in path for method, path in gate.seen)
-
-
-def _whole_version(store: GcsStore, manifest: VersionManifest) -> None:
-    """Publishes by copies at the store, which is faster than 99 uploads."""
-    before, text = latest(store), manifest.text()
-    version = version_id(text)
-    for name in ("index.hnsw", "items.parquet"):
-        store.compose([f"versions/{before}/{name}"], f"versions/{version}/{name}")
-    store.write(f"versions/{version}/{MANIFEST}", text.encode())
-    info = store.info(LATEST)
-    assert info is not None
-    assert store.compare_and_swap(LATEST, f"{version}\n".encode(), info.generation)
 
 
 @pytest.mark.parametrize("name", ["index.hnsw", "items.parquet"])
@@ -221,6 +211,10 @@ def test_commands_index_search_and_verify_a_bucket(
     assert main(["index", *flags, str(tmp_path / "work"), "--store", store, "--json", *IN_PROCESS]) == 0
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert summary["items"] == 300
+    assert main(["index", *flags, str(tmp_path / "work"), "--store", store, "--json", *IN_PROCESS]) == 0
+    again = capsys.readouterr()
+    assert "index: unchanged, skipped" in again.err
+    assert json.loads(again.out.splitlines()[-1]) == summary
     search = ["search", "--store", store, "--vector", str(tmp_path / "q.npy"), "--k", "3", "--json"]
     assert main([*search, "--cache", str(tmp_path / "mine")]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
