@@ -45,7 +45,7 @@ def gcs(gate: Gate, tmp_path: Path) -> GcsStore:
     return GcsStore(f"gs://{BUCKET}/{tmp_path.name}", patience_seconds=20, chunk_bytes=2**20)
 
 
-@pytest.fixture(params=["local", "gcs"])
+@pytest.fixture(params=["local", pytest.param("gcs", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store."""
     if request.param == "gcs":
