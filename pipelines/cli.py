@@ -14,20 +14,34 @@ from sim_transforms.errors import RuijiError, UsageError
 
 @dataclass(frozen=True)
 class Argument:
-    """A flag of a command; `switch`: it takes no value."""
+    """A flag of a command, or without dashes a place on its line.
+
+    Attributes:
+        switch: it takes no value.
+        optional: a place that may be left empty.
+        dest: under which name its value is kept; its own where not given.
+    """
 
     name: str
     help: str
     type: type = str
-    default: str | int | None = None
+    default: str | int | float | None = None
     required: bool = False
     choices: tuple[str, ...] | None = None
     switch: bool = False
+    optional: bool = False
+    dest: str | None = None
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: `function` of `module` answers; `beam`: further flags are Beam's pipeline options."""
+    """A command: `function` of `module` answers.
+
+    Attributes:
+        beam: further flags are Beam's pipeline options.
+        examples: lines that its help ends with.
+        actions: further words, each a command of its own.
+    """
 
     name: str
     help: str
@@ -36,6 +50,8 @@ class Command:
     arguments: tuple[Argument, ...] = ()
     beam: bool = False
     needs_config: bool = True
+    examples: tuple[str, ...] = ()
+    actions: tuple["Command", ...] = ()
 
 
 _EXAMPLES = Argument("--examples", "use these examples in place of the working directory's own")
@@ -43,6 +59,65 @@ _MODEL = Argument("--model", "use this model in place of the working directory's
 _EMBEDDINGS = Argument("--embeddings", "vectors made elsewhere: .parquet, a folder of them, or .npy; needs no --config")
 _IDS = Argument("--ids", "text file of one id a line, for --embeddings FILE.npy (default: the row numbers)")
 _STORE = Argument("--store", "published versions: a folder, or gs://BUCKET/PREFIX (default: the configuration's)")
+_NAMED = Argument("VERSION", "version id (default: LATEST)", optional=True, dest="named")
+_VERSION = Argument("--version", "the same as VERSION")
+
+
+def _action(name: str, help: str, arguments: tuple[Argument, ...], *examples: str) -> Command:
+    """An action of `ruiji versions`."""
+    shown = tuple(f"ruiji versions {name} {example}" for example in examples)
+    return Command(name, help, "query", f"versions_{name}", (_STORE, *arguments), needs_config=False, examples=shown)
+
+
+_VERSION_ACTIONS = (
+    _action("list", "the whole versions, oldest first", (), "--store work/digits/store"),
+    _action(
+        "show",
+        "the manifest of a version",
+        (_NAMED, _VERSION),
+        "--store work/digits/store",
+        "8cf97206618d779c --store S",
+    ),
+    _action(
+        "verify",
+        "read a version in full: checksums, surplus and missing files, every link of the index, canary queries",
+        (_NAMED, _VERSION),
+        "--store work/digits/store",
+        "8cf97206618d779c --store work/digits/store --json",
+    ),
+    _action(
+        "diff",
+        "what changed from one version to another: items, and the queries whose nearest ten changed most",
+        (
+            Argument("A", "version id", dest="before"),
+            Argument("B", "version id (default: LATEST)", optional=True, dest="after"),
+            Argument("--queries", "items in both whose neighbours are compared, drawn by hash", int, 1000),
+            Argument("--seed", "of the draw", int, 0),
+            Argument("--limit", "most item ids of each kind in --json; the counts are whole", int, 1000),
+            Argument("--page", "folder for a page of it, one self-contained HTML file"),
+        ),
+        "8cf97206618d779c --store work/digits/store",
+        "8cf97206618d779c 0a1b2c3d4e5f6071 --store work/digits/store --page work/digits/diff",
+    ),
+    _action(
+        "rollback",
+        "move LATEST back to an older version, which must be whole",
+        (replace(_NAMED, help="version id (default: the version that LATEST follows)"), _VERSION),
+        "--store work/digits/store",
+        "8cf97206618d779c --store work/digits/store",
+    ),
+    _action(
+        "gc",
+        "remove old versions, never LATEST nor what a reader holds, and what killed runs have left",
+        (
+            Argument("--keep", "the youngest versions stay, so many (default: versions.keep, 5)", int),
+            Argument("--min-age-hours", "nothing younger is removed (default: versions.min_age_hours, 24)", float),
+            Argument("--dry-run", "say what would be removed, and remove nothing", switch=True),
+        ),
+        "--config configs/digits.yaml --dry-run",
+        "--store work/digits/store --keep 3 --min-age-hours 48",
+    ),
+)
 
 COMMANDS = (
     Command("run", "the whole job, from catalog to report; what is up to date is skipped", "run", "run", beam=True),
@@ -122,14 +197,14 @@ COMMANDS = (
     ),
     Command(
         "versions",
-        "the published versions",
+        "the published versions: list, show, verify, diff, rollback, gc",
         "query",
         "versions",
-        (_STORE, Argument("--version", "version id (default: LATEST)")),
         needs_config=False,
+        examples=("ruiji versions list --store work/digits/store", "ruiji versions gc --help"),
+        actions=_VERSION_ACTIONS,
     ),
 )
-VERSION_ACTIONS = ("list", "show", "verify")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -147,15 +222,37 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: "argparse._SubParsersAction[_Parser]", command: Command) -> None:
-    sub = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+    sub = commands.add_parser(
+        command.name,
+        help=command.help,
+        description=command.help,
+        epilog="\n  ".join(("examples:", *command.examples)) if command.examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if command.actions:
+        actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+        for action in command.actions:
+            _add(actions, action)
+        return
     sub.set_defaults(chosen=command)
-    if command.name == "versions":
-        sub.add_argument("action", choices=VERSION_ACTIONS)
     for argument in command.arguments:
-        if argument.switch:
-            sub.add_argument(argument.name, help=argument.help, action="store_true")
-            continue
-        sub.add_argument(
+        _add_argument(sub, argument)
+    sub.add_argument("--config", required=command.needs_config, help="configuration file of the catalog")
+    sub.add_argument("--set", action="append", metavar="KEY=VALUE", help="override one key, as in index.m=24")
+    sub.add_argument("--workdir", help="folder of the artefacts (default: the configuration's)")
+    sub.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+    sub.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+
+
+def _add_argument(parser: "_Parser", argument: Argument) -> None:
+    if not argument.name.startswith("-"):
+        places = "?" if argument.optional else None
+        parser.add_argument(argument.dest or argument.name, metavar=argument.name, help=argument.help, nargs=places)
+    elif argument.switch:
+        parser.add_argument(argument.name, help=argument.help, action="store_true")
+    else:
+        parser.add_argument(
             argument.name,
             help=argument.help,
             type=argument.type,
@@ -163,11 +260,6 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", command: Command) -> N
             required=argument.required,
             choices=argument.choices,
         )
-    sub.add_argument("--config", required=command.needs_config, help="configuration file of the catalog")
-    sub.add_argument("--set", action="append", metavar="KEY=VALUE", help="override one key, as in index.m=24")
-    sub.add_argument("--workdir", help="folder of the artefacts (default: the configuration's)")
-    sub.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
-    sub.add_argument("--debug", action="store_true", help="show the stack trace of an error")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -189,7 +281,14 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(arguments: argparse.Namespace, further: list[str]) -> None:
     command: Command = arguments.chosen
-    own = ["--config", "--set", "--workdir", "--json", "--debug", *(a.name for a in command.arguments)]
+    own = [
+        "--config",
+        "--set",
+        "--workdir",
+        "--json",
+        "--debug",
+        *(a.name for a in command.arguments if a.name.startswith("-")),
+    ]
     if further and (not command.beam or not further[0].startswith("--")):
         raise _unknown(further[0], own)
     quiet_libraries()

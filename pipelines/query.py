@@ -3,6 +3,7 @@
 ruiji search --store work/digits/store --item digit-0000 --k 5
 ruiji search --store gs://bucket/digits --item digit-0000 --cache /fast/cache
 ruiji versions list --store work/digits/store
+ruiji versions gc --store work/digits/store --keep 3 --dry-run
 """
 
 from pathlib import Path
@@ -72,9 +73,60 @@ def report(main: Main) -> None:
     main.answer({"report": str(path)}, f"report {path}")
 
 
-def versions(main: Main) -> None:
-    """`ruiji versions list|show|verify`."""
-    from sim_transforms.commands.versions import versions as answer
+def _version(main: Main) -> str | None:
+    """The version that is named, as an argument or by its flag."""
+    given = main.arguments
+    if given.named and given.version and given.named != given.version:
+        raise UsageError(f"two versions are named, {given.named} and --version {given.version}; one is expected")
+    return given.named or given.version
 
-    result, text = answer(main.arguments.action, _store(main, _settings(main)), main.arguments.version)
+
+def versions_list(main: Main) -> None:
+    """`ruiji versions list`."""
+    from sim_transforms.commands.versions import list_all
+
+    main.answer(*list_all(_store(main, _settings(main))))
+
+
+def versions_show(main: Main) -> None:
+    """`ruiji versions show`."""
+    from sim_transforms.commands.versions import show
+
+    main.answer(*show(_store(main, _settings(main)), _version(main)))
+
+
+def versions_verify(main: Main) -> None:
+    """`ruiji versions verify`."""
+    from sim_transforms.commands.versions import verify
+
+    main.answer(*verify(_store(main, _settings(main)), _version(main)))
+
+
+def versions_diff(main: Main) -> None:
+    """`ruiji versions diff`."""
+    from sim_transforms.commands.diff import diff, diff_text, write_page
+
+    given = main.arguments
+    found = diff(_store(main, _settings(main)), given.before, given.after, queries=given.queries, seed=given.seed)
+    result, text = found.plain(given.limit), diff_text(found)
+    if given.page:
+        page = write_page(found, Path(given.page))
+        result, text = {**result, "page": str(page)}, f"{text}\npage       {page}"
     main.answer(result, text)
+
+
+def versions_rollback(main: Main) -> None:
+    """`ruiji versions rollback`."""
+    from sim_transforms.commands.versions import rollback
+
+    main.answer(*rollback(_store(main, _settings(main)), _version(main)))
+
+
+def versions_gc(main: Main) -> None:
+    """`ruiji versions gc`."""
+    from sim_transforms.commands.versions import gc
+    from sim_transforms.settings.stages import VersionsSettings
+
+    settings, given = _settings(main), main.arguments
+    limits = settings.versions if settings else VersionsSettings()
+    main.answer(*gc(_store(main, settings), limits, given.keep, given.min_age_hours, given.dry_run))

@@ -13,7 +13,8 @@ RuijiError                     exit 1, shown without a stack trace
 |- NotFound                    an item, version or object that does not exist
 |- Collapsed                   training lost the embedding space
 |- StoreError                  an object store cannot be reached or used: bucket, permission, credentials, network
-`- PublishConflict             another publisher moved LATEST first
+|- PublishConflict             another publisher moved LATEST first
+`- LeaseHeld                   another run holds the lease that this one needs
 """
 
 
@@ -95,3 +96,7 @@ class StoreError(RuijiError):
 
 class PublishConflict(RuijiError):
     """LATEST was moved by another publisher; nothing was published."""
+
+
+class LeaseHeld(RuijiError):
+    """Another run holds the lease, or has taken over the one that was ours."""

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.lib import introspect
 
 from sim_transforms.assign_shards import OWN_COLUMNS, centroids_of, read_shard
+from sim_transforms.errors import DamagedArtefact, NotFound
 from sim_transforms.hnsw.open_index import CENTROIDS, LONGEST, open_index
 from sim_transforms.hnsw.searcher import Searcher
 from sim_transforms.hnsw.spaces import space_of
@@ -224,11 +225,18 @@ def publish_version(store: ObjectStore, folder: Path, manifest: VersionManifest)
     """Publishes `folder` after the version that is LATEST now; a retry of what is LATEST already has succeeded."""
     current = versions.latest(store)
     if current is not None:
-        published = versions.load_manifest(store, current)
-        again = replace(manifest, parent=published.parent)
+        again = replace(manifest, parent=_parent_of(store, current))
         if versions.version_id(again.text()) == current:
             return versions.publish(store, folder, again)
     return versions.publish(store, folder, replace(manifest, parent=current))
+
+
+def _parent_of(store: ObjectStore, version: str) -> str | None:
+    """Null also where the version was lost or damaged: the next one follows it all the same, and repairs the store."""
+    try:
+        return versions.load_manifest(store, version).parent
+    except (NotFound, DamagedArtefact):
+        return None
 
 
 def measure_speed(

@@ -11,6 +11,11 @@ def size(count: float) -> str:
     return f"{count / _MIB:,.1f} MiB" if count < 10 * 1024 * _MIB else f"{count / _MIB / 1024:,.1f} GiB"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number and what it counts; the plural with an s where it is not given."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def compared_text(rows: Sequence[dict[str, Any]]) -> str:
     """One line a figure: predicted, measured, measured / predicted."""
     return "\n".join(f"{'estimate' if not number else '':<10} {_compared(row)}" for number, row in enumerate(rows))

@@ -39,7 +39,7 @@ def open_latest(store_url: str) -> Opened:
         raise NotFound(f"{store.url}: nothing is published there; run `ruiji run` or `ruiji index` first")
     manifest = load_manifest(store, version)
     folder = version_folder(store, version)
-    problems = [problem for entry in file_entries(manifest) for problem in file_problems(folder, entry)]
+    problems = [problem for entry in file_entries(manifest) for problem in file_problems(folder, entry, manifest)]
     if problems:
         raise DamagedArtefact(
             f"version {version} of {store.url} is damaged and cannot be patched: {'; '.join(problems)}; roll back with "

@@ -6,7 +6,7 @@ loaded, every walk ends, and no distance overflows. What they leave out is harml
 - unused link slots: NMSLIB takes the first of them as the address of a prefetch, which cannot fault, and its own
   writer leaves there what the memory happened to hold;
 - another finite value in a vector, another valid row in a link: NMSLIB answers, with other neighbours. The version's
-  checksums catch these (`versions verify`, and opening where the file is small).
+  checksums catch these (whenever a version is opened).
 """
 
 from collections.abc import Iterator

@@ -52,6 +52,7 @@ __all__ = [
     "Header",
     "NativeIndex",
     "header_bytes",
+    "map_vectors",
     "read_header",
     "read_index",
     "read_vector",
@@ -126,6 +127,14 @@ def read_vector(path: Path, row: int) -> Array:
     with path.open("rb") as file:
         data = os.pread(file.fileno(), record.itemsize, HEADER_BYTES + row * record.itemsize)
     return np.array(np.frombuffer(data, record)[0]["vector"], np.float32)
+
+
+def map_vectors(path: Path) -> Array:
+    """[n, d] float32 of all rows, as they were prepared, memory-mapped; checks the header alone."""
+    header = read_header(path)
+    if not header.items:
+        return np.zeros((0, header.dimension), np.float32)
+    return np.asarray(np.memmap(path, header.record(), "r", HEADER_BYTES, (header.items,))["vector"])
 
 
 def read_index(path: Path) -> NativeIndex:

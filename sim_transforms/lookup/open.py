@@ -9,10 +9,12 @@ for match in version.search_item("digit-0000", k=5): ...
 import bisect
 import threading
 import weakref
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,15 +29,15 @@ from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
 from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.checksums import crc32c_of
+from sim_transforms.storage.leases import READERS, REMOVALS, Hold, fresh_holds
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import INDEX, file_entries, latest, load_manifest, object_name
 
 Array = np.ndarray[Any, Any]
 
-# Files up to this size are read whole when a version is opened; larger ones are compared by size, and by
-# `ruiji versions verify` in full.
-CHECKED_BYTES = 64 * 2**20
+# LATEST is read again so often where its version is gone: gc may remove it once a younger one is published.
+_OPENINGS = 5
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,10 @@ class OpenVersion:
         manifest: its manifest.
         folder: where its files lie on this machine.
         limits: probe and memory budget; without meaning for a merged index, which is held whole.
+        lease: keeps gc away where one was asked for: `renew` it well within its time, `close` at the end.
     """
+
+    lease: Hold | None = None
 
     def __init__(
         self, version: str, manifest: VersionManifest, folder: Path, limits: SearchSettings | None = None
@@ -152,6 +157,17 @@ class OpenVersion:
             return not matches
         return not matches or matches[0].distance > calibration.max_distance
 
+    def close(self) -> None:
+        """Releases the lease; nothing where there is none."""
+        if self.lease is not None:
+            self.lease.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
     def _queries(self, vectors: Array) -> Array:
         queries = np.asarray(vectors, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.manifest.dimension:
@@ -168,12 +184,29 @@ def _match(record: dict[str, Any], distance: float) -> Match:
     return Match(record["item_id"], distance, metadata)
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """As a caller gives them."""
+
+    probe: int | None
+    memory_budget_mib: int | None
+
+    def of(self, manifest: VersionManifest) -> SearchSettings:
+        """The limits with which a version is searched; raises UsageError."""
+        probe = published_probe(manifest) if self.probe is None else self.probe
+        try:
+            return SearchSettings(probe=probe, memory_budget_mib=self.memory_budget_mib)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+
+
 def open_version(
     store_url: str,
     version: str | None = None,
     probe: int | None = None,
     memory_budget_mib: int | None = None,
     cache: VersionCache | None = None,
+    lease: bool = False,
 ) -> OpenVersion:
     """Opens a version of a store, LATEST where none is named.
 
@@ -185,6 +218,8 @@ def open_version(
             a merged index, which is one file.
         cache: of a remote store's files, which stay in it while the version is open; in the user's cache folder where
             not given. Without meaning for a store on this machine.
+        lease: take a lease, so that gc leaves the version alone as long as it is renewed. For readers that live long;
+            the store must be writable. Without it a fixed number of objects is read, and nothing is written.
 
     Raises:
         NotFound: no such version, or nothing is published.
@@ -193,26 +228,44 @@ def open_version(
         UsageError: probe or budget below 1, or a budget smaller than the largest shard file.
     """
     store = open_store(store_url)
-    chosen = version or latest(store)
-    if chosen is None:
-        raise NotFound(f"{store.url}: nothing is published there (no LATEST)")
-    manifest = load_manifest(store, chosen)
-    probe = published_probe(manifest) if probe is None else probe
-    try:
-        limits = SearchSettings(probe=probe, memory_budget_mib=memory_budget_mib)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    folder = _local_folder(store, chosen)
-    if folder is not None:
-        return OpenVersion(chosen, manifest, folder, limits)
-    held = (cache or VersionCache()).hold(store, chosen, manifest)
-    try:
-        opened = OpenVersion(chosen, manifest, held.path, limits)
-    except BaseException:
-        held.release()
-        raise
-    weakref.finalize(opened, held.release)
+    for _ in range(_OPENINGS):
+        chosen = version or latest(store)
+        if chosen is None:
+            raise NotFound(f"{store.url}: nothing is published there (no LATEST)")
+        try:
+            return _open(store, chosen, _Limits(probe, memory_budget_mib), lease, cache)
+        except (NotFound, DamagedArtefact):
+            if version or latest(store) == chosen:
+                raise
+    raise NotFound(f"{store.url}: LATEST was moved, and its version removed, {_OPENINGS} times while it was opened")
+
+
+def _open(store: ObjectStore, version: str, limits: _Limits, lease: bool, cache: VersionCache | None) -> OpenVersion:
+    with ExitStack() as undone:
+        held = undone.enter_context(Hold(store, READERS, version)) if lease else None
+        if lease and fresh_holds(store, REMOVALS, version) and latest(store) != version:
+            raise NotFound(f"{store.url}: gc is removing version {version}")
+        manifest = load_manifest(store, version)
+        folder, release = _local_folder(store, version), None
+        search = limits.of(manifest)
+        if folder is None:
+            files = (cache or VersionCache()).hold(store, version, manifest)
+            folder, release = files.path, files.release
+            undone.callback(release)
+        opened = _open_files(version, manifest, folder, search)
+        opened.lease = held
+        if release is not None:
+            weakref.finalize(opened, release)
+        undone.pop_all()
     return opened
+
+
+def _open_files(version: str, manifest: VersionManifest, folder: Path, limits: SearchSettings) -> OpenVersion:
+    try:
+        return OpenVersion(version, manifest, folder, limits)
+    except (OSError, RuntimeError) as error:
+        # NMSLIB says RuntimeError where its file went between our checks and its reading.
+        raise DamagedArtefact(f"{folder}: a file of the version went, or cannot be read: {error}") from error
 
 
 def version_folder(store: ObjectStore, version: str, cache: VersionCache | None = None) -> Path:
@@ -235,7 +288,7 @@ def _local_folder(store: ObjectStore, version: str) -> Path | None:
 
 
 def check_file(folder: Path, entry: FileEntry) -> None:
-    """Compares a file with its entry: its size, and its checksum where it is small.
+    """Compares a file with its entry: its size and its CRC32C, which costs 0.1 s for each GiB in memory.
 
     Raises:
         DamagedArtefact: it is missing or differs.
@@ -246,5 +299,5 @@ def check_file(folder: Path, entry: FileEntry) -> None:
     size = path.stat().st_size
     if size != entry.size_bytes:
         raise DamagedArtefact(f"{path} holds {size} bytes, its manifest says {entry.size_bytes}")
-    if size <= CHECKED_BYTES and crc32c_of(path) != entry.crc32c:
+    if crc32c_of(path) != entry.crc32c:
         raise DamagedArtefact(f"{path} differs from its checksum")

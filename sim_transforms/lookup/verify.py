@@ -1,104 +1,170 @@
-"""Checks a published version in full: checksums, structure of the index, canary queries."""
+"""Checks a published version in full and names all that is wrong: files, structure of the index, canary queries."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sim_transforms.errors import DamagedArtefact, NotFound, RuijiError, StoreError, UsageError
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.open_index import published_probe, routed_shards
-from sim_transforms.lookup.open import OpenVersion, version_folder
+from sim_transforms.lookup.open import OpenVersion
 from sim_transforms.records.manifests import Canary, FileEntry, IndexFile, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file
 from sim_transforms.storage.object_store import ObjectStore, name_parts
-from sim_transforms.storage.versions import INDEX, file_entries, load_manifest, object_name
+from sim_transforms.storage.versions import INDEX, MANIFEST, TIMINGS, file_entries, object_name, version_id
 
 _MIB = 2**20
+_MOST_MANIFEST = 64 * _MIB
 
 
 def verify_version(store: ObjectStore, version: str) -> list[str]:
-    """What is wrong with a version, one line each; empty where nothing is.
+    """What is wrong with a version, one line each, every damaged file by name; empty where nothing is.
 
-    A remote store's files are fetched anew for it, into a temporary folder: what the cache holds proves nothing.
+    Reads every byte once, in place or, of a remote store, from copies in a temporary folder.
 
     Raises:
         StoreError: a remote store cannot be used.
     """
     try:
-        manifest = load_manifest(store, version)
+        text = store.read(object_name(version, MANIFEST)).decode(errors="replace")
+    except NotFound:
+        return [f"{MANIFEST} is missing: {store.url} holds no such version, or what is left of one"]
+    problems = _manifest_problems(store, version, text)
+    if problems:
+        text = _stray_manifest(store, version) or text
+    try:
+        manifest = VersionManifest.parse(text, MANIFEST)
+        problems += _surplus_problems(store, version, manifest)
+        with _local_folder(store, version, manifest) as (folder, unread):
+            # A manifest that was changed is not believed any further than to say which files are not its own.
+            return problems + _folder_problems(folder, manifest, unread, version_id(text) == version)
     except StoreError:
         raise
     except RuijiError as error:
-        return [str(error)]
-    if store.local_path(object_name(version, INDEX)) is not None:
-        return _problems(version_folder(store, version), manifest)
-    with tempfile.TemporaryDirectory(prefix="ruiji-verify-") as folder:
-        here = Path(folder)
-        problems = [p for entry in file_entries(manifest) for p in _fetched_problems(store, version, entry, here)]
-        return problems or _content_problems(here, manifest)
+        return [*problems, str(error)]
 
 
-def _fetched_problems(store: ObjectStore, version: str, entry: FileEntry, folder: Path) -> list[str]:
-    """Brings a file into the folder; what is wrong with it."""
+def _manifest_problems(store: ObjectStore, version: str, text: str) -> list[str]:
+    found = version_id(text)
+    if found == version:
+        return []
+    other = store.info(object_name(found, MANIFEST)) is not None
+    whose = "another version of this store" if other else "no version of this store"
+    return [f"{MANIFEST} was changed: its content has the id {found}, {whose}"]
+
+
+def _stray_manifest(store: ObjectStore, version: str) -> str | None:
+    """The version's manifest where it stands in another of its files, because two were swapped."""
+    for info in store.list(object_name(version, "")):
+        if info.size_bytes <= _MOST_MANIFEST:
+            text = store.read(info.name).decode(errors="replace")
+            if version_id(text) == version:
+                return text
+    return None
+
+
+def _surplus_problems(store: ObjectStore, version: str, manifest: VersionManifest) -> list[str]:
+    start = object_name(version, "")
+    known = {MANIFEST, TIMINGS, *(entry.name for entry in file_entries(manifest))}
+    names = [info.name.removeprefix(start) for info in store.list(start)]
+    return [f"{name} is no file of this version" for name in names if name not in known]
+
+
+@contextmanager
+def _local_folder(store: ObjectStore, version: str, manifest: VersionManifest) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The version's files as they are in the store now, which a cache would not tell, and why some cannot be read."""
+    path = store.local_path(object_name(version, MANIFEST))
+    if path is not None:
+        yield path.parent, {}
+        return
+    with tempfile.TemporaryDirectory(prefix="ruiji-verify-") as copies:
+        names = [entry.name for entry in file_entries(manifest)]
+        found = {name: _fetched_problem(store, version, name, Path(copies)) for name in names}
+        yield Path(copies), {name: problem for name, problem in found.items() if problem}
+
+
+def _fetched_problem(store: ObjectStore, version: str, name: str, folder: Path) -> str:
+    """Brings a file into the folder; leaves it out where it is missing. "" where nothing else is wrong."""
     try:
-        target = folder.joinpath(*name_parts(entry.name))
+        target = folder.joinpath(*name_parts(name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        store.download(object_name(version, entry.name), target)
+        store.download(object_name(version, name), target)
     except NotFound:
-        return [f"{entry.name} is missing"]
+        return ""
     except (DamagedArtefact, UsageError) as error:
-        return [f"{entry.name} cannot be fetched: {error}"]
-    return file_problems(folder, entry)
+        return f"{name} cannot be fetched: {error}"
+    return ""
 
 
-def _problems(folder: Path, manifest: VersionManifest) -> list[str]:
-    problems = [p for entry in file_entries(manifest) for p in file_problems(folder, entry)]
-    return problems or _content_problems(folder, manifest)
+def _folder_problems(folder: Path, manifest: VersionManifest, unread: dict[str, str], is_trusted: bool) -> list[str]:
+    entries = file_entries(manifest)
+    checked = {
+        entry.name: [unread[entry.name]] if entry.name in unread else file_problems(folder, entry, manifest)
+        for entry in entries
+    }
+    problems = [problem for found in checked.values() for problem in found]
+    if not is_trusted:
+        return problems
+    # NMSLIB ends the process on damaged files, so an index is opened only where its bytes are as published.
+    sound = {name for name, found in checked.items() if not found}
+    problems += _index_problems(folder, manifest, sound)
+    return problems or _canary_problems(folder, manifest)
 
 
-def _content_problems(folder: Path, manifest: VersionManifest) -> list[str]:
-    """What is wrong within files that have their checksums.
-
-    NMSLIB ends the process on damaged files, so the index is opened only when its bytes are as published.
-    """
-    problems = _part_problems(folder, manifest.index) if manifest.index is not None else []
-    return problems or _index_problems(folder, manifest) or _canary_problems(folder, manifest)
-
-
-def file_problems(folder: Path, entry: FileEntry) -> list[str]:
+def file_problems(folder: Path, entry: FileEntry, manifest: VersionManifest) -> list[str]:
     """What is wrong with one file of a version; empty where nothing is."""
     path = folder / entry.name
+    if ".." in Path(entry.name).parts or Path(entry.name).is_absolute():
+        return [f"{MANIFEST} names a file outside its folder: {entry.name!r}"]
     if not path.is_file():
         return [f"{entry.name} is missing"]
+    if entry.name == INDEX and manifest.index is not None and path.stat().st_size == entry.size_bytes:
+        return _part_problems(path, manifest.index)
     found = file_entry(folder, entry.name)
     if found.size_bytes != entry.size_bytes:
-        return [f"{entry.name} holds {found.size_bytes} bytes, the manifest says {entry.size_bytes}"]
+        sizes = f"{found.size_bytes} bytes, the manifest says {entry.size_bytes}"
+        return [f"{entry.name} holds {sizes}{_whose(found, manifest)}"]
     if found.crc32c != entry.crc32c or entry.sha256 not in ("", found.sha256):
-        return [f"{entry.name} differs from its checksum"]
+        return [f"{entry.name} differs from its checksum{_whose(found, manifest)}"]
     return []
 
 
-def _part_problems(folder: Path, index: IndexFile) -> list[str]:
-    found = index_file(folder / INDEX, [part.size_bytes for part in index.parts])
-    return [
+def _whose(found: FileEntry, manifest: VersionManifest) -> str:
+    """Says which file's content it is, where files were swapped."""
+    content = (found.size_bytes, found.crc32c)
+    names = [entry.name for entry in file_entries(manifest) if (entry.size_bytes, entry.crc32c) == content]
+    return f": it holds the content of {names[0]}" if names else ""
+
+
+def _part_problems(path: Path, index: IndexFile) -> list[str]:
+    try:
+        found = index_file(path, [part.size_bytes for part in index.parts])
+    except RuijiError as error:
+        return [str(error)]
+    problems = [
         f"{INDEX} differs from its checksum in the part of {expected.size_bytes} bytes at {expected.offset}"
         for expected, part in zip(index.parts, found.parts, strict=True)
         if expected != part
     ]
+    if not problems and found.crc32c != index.crc32c:
+        problems = [f"{INDEX} differs from its CRC32C, though not from those of its parts"]
+    return problems
 
 
-def _index_problems(folder: Path, manifest: VersionManifest) -> list[str]:
-    """Every record and link of index.hnsw, or of each shard file, one after the other."""
+def _index_problems(folder: Path, manifest: VersionManifest, sound: set[str]) -> list[str]:
+    """Every record and link of index.hnsw, or of each shard file, one after the other; files whose bytes are sound."""
     rows = manifest.row_ranges[-1].end_row if manifest.row_ranges else 0
     try:
         files = (
-            [(folder / INDEX, rows)]
+            [(INDEX, rows)]
             if manifest.index is not None
-            else [(shard.path, shard.items) for shard in routed_shards(folder, manifest)]
+            else [(shard.entry.name, shard.items) for shard in routed_shards(folder, manifest)]
         )
     except RuijiError as error:
         return [str(error)]
-    return [problem for path, items in files for problem in _graph_problems(path, items)]
+    return [p for name, items in files if name in sound for p in _graph_problems(folder / name, items)]
 
 
 def _graph_problems(path: Path, items: int) -> list[str]:

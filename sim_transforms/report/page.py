@@ -20,6 +20,14 @@ Array = np.ndarray[Any, Any]
 
 def write_report(data: ReportData, output: Path) -> Path:
     """Writes `output/index.html` and the folder's manifest; gives the path of the page."""
+    page = template("report.html").render(
+        data=data, drawing=draw_curve(data.curve, data.manifest.ef_search), quality=quality_rows(data.evaluation)
+    )
+    return write_page(page, output)
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this room; what it shows is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sim_transforms.report"),
         autoescape=True,
@@ -28,9 +36,11 @@ def write_report(data: ReportData, output: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = data_uri
-    page = environment.get_template("report.html").render(
-        data=data, drawing=draw_curve(data.curve, data.manifest.ef_search), quality=quality_rows(data.evaluation)
-    )
+    return environment.get_template(name)
+
+
+def write_page(page: str, output: Path) -> Path:
+    """Writes a page that is whole in itself, and the folder's manifest; gives the path of the page."""
     output.mkdir(parents=True, exist_ok=True)
     path = output / "index.html"
     write_file(path, page.encode())

@@ -199,6 +199,23 @@ class ReindexSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VersionsSettings:
+    """What `ruiji versions gc` leaves of the published versions, beside LATEST and what readers hold.
+
+    Attributes:
+        keep: the youngest versions stay, so many.
+        min_age_hours: nothing younger is removed; longer than any upload takes.
+    """
+
+    keep: int = 5
+    min_age_hours: float = 24.0
+
+    def __post_init__(self) -> None:
+        _at_least("keep", self.keep, 1)
+        _at_least("min_age_hours", self.min_age_hours, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """One configuration file.
 
@@ -218,6 +235,7 @@ class Settings:
     index: IndexSettings = field(default_factory=IndexSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
     reindex: ReindexSettings = field(default_factory=ReindexSettings)
+    versions: VersionsSettings = field(default_factory=VersionsSettings)
     beam: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Local files that appear whole or not at all."""
 
 import os
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,14 +54,17 @@ class FileRange:
         return data
 
 
+TEMPORARY = ".tmp-"
+
+
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Gives a temporary sibling to write; on success it is synced and renamed to `path`.
 
-    The name keeps its ending, and holds process and thread so that two attempts of one work item do not write into each
-    other; what a killed attempt leaves behind goes with its folder.
+    The name keeps its ending, and holds process, thread and chance so that two attempts of one work item do not write
+    into each other, on two machines neither; what a killed attempt leaves behind goes with its folder, or by gc.
     """
-    temporary = path.with_name(f".tmp-{os.getpid()}-{threading.get_ident()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{threading.get_ident()}-{secrets.token_hex(4)}-{path.name}")
     try:
         yield temporary
         sync(temporary)

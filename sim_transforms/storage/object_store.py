@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sim_transforms.errors import UsageError
 
@@ -80,6 +80,19 @@ class ObjectStore(Protocol):
 
     def local_path(self, name: str) -> Path | None:
         """The object as a local file that may be opened in place, or null for a remote store."""
+        ...
+
+
+@runtime_checkable
+class LeavesUnfinished(Protocol):
+    """A store in which a killed upload leaves something behind that `list` does not show; gc cleans it by age."""
+
+    def unfinished(self) -> tuple[ObjectInfo, ...]:
+        """What uploads that were killed, or are at work, have written so far."""
+        ...
+
+    def discard(self, name: str) -> None:
+        """Removes what `unfinished` named; nothing where it is gone."""
         ...
 
 

@@ -1,8 +1,10 @@
 """Published versions: folders that never change, and LATEST, which names one of them and moves last.
 
-A version is whole when its manifest.json is there: it is written after every file that it describes.
+A version is whole when its manifest.json is there: it is written after every file that it describes, and is the first
+that goes when a version is removed. `README.md` has the protocol.
 """
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from sim_transforms.errors import DamagedArtefact, NotFound, PublishConflict
 from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.storage.checksums import file_entry
+from sim_transforms.storage.leases import READERS, REMOVALS, Hold, fresh_holds
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.upload_parts import upload_parts
 
@@ -17,6 +20,12 @@ LATEST = "LATEST"
 MANIFEST = "manifest.json"
 INDEX = "index.hnsw"
 TIMINGS = "timings.json"
+
+# How long gc leaves the folder of a publisher alone that has died in its upload; it also stays away from young folders.
+PUBLISH_SECONDS = 3600.0
+# Uploads and swaps that others undo, or move LATEST back and forth around, are tried so often.
+_TRIES = 3
+_RENEW_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,11 @@ class VersionInfo:
 def version_id(manifest_text: str) -> str:
     """First 16 hex digits of the SHA-256 of manifest.json."""
     return hashlib.sha256(manifest_text.encode()).hexdigest()[:16]
+
+
+def is_version_id(text: str) -> bool:
+    """Whether it is 16 hex digits, as ids are."""
+    return len(text) == 16 and all(c in "0123456789abcdef" for c in text)
 
 
 def object_name(version: str, name: str) -> str:
@@ -49,22 +63,78 @@ def file_entries(manifest: VersionManifest) -> list[FileEntry]:
 def publish(store: ObjectStore, folder: Path, manifest: VersionManifest) -> str:
     """Uploads the files, then the manifest, then moves LATEST from `manifest.parent` to the new version.
 
-    May be repeated after a crash: objects are written again under the same names with the same content.
+    May be repeated after a crash: objects are written again under the same names with the same content, also where
+    others have followed the version meanwhile. A lease keeps gc away. Who loses takes away what he has put there.
 
     Raises:
-        PublishConflict: LATEST names neither the parent nor this version.
+        PublishConflict: LATEST names neither the parent nor this version, or gc is removing a version of this id.
         DamagedArtefact: a file is not what the manifest describes.
     """
     text = manifest.text()
     version = version_id(text)
-    current = latest(store)
-    if current not in (manifest.parent, version):
-        raise _conflict(store, manifest.parent, current)
-    _upload(store, folder, manifest, version)
-    store.write(object_name(version, MANIFEST), text.encode())
-    if current != version:
-        _move_latest(store, version, manifest.parent)
+    _check_turn(store, version, manifest.parent)
+    was_there = store.info(object_name(version, MANIFEST)) is not None
+    try:
+        with Hold(store, READERS, version, PUBLISH_SECONDS) as own:
+            if latest(store) != version and fresh_holds(store, REMOVALS, version):
+                raise PublishConflict(f"{store.url}: not published: gc is removing version {version}; run again later")
+            _upload_whole(store, folder, manifest, own)
+            if not _is_published(store, version, manifest.parent):
+                move_latest(store, version, manifest.parent)
+            if missing_files(store, version, manifest):
+                _upload_whole(store, folder, manifest, own)
+    except PublishConflict:
+        if _is_published(store, version, manifest.parent):
+            return version
+        if not was_there:
+            remove_version(store, version)
+        raise
     return version
+
+
+def _check_turn(store: ObjectStore, version: str, parent: str | None) -> None:
+    current = latest(store)
+    if current != parent and not _is_published(store, version, parent):
+        raise _conflict(store, parent, current)
+
+
+def _is_published(store: ObjectStore, version: str, parent: str | None) -> bool:
+    """Whether LATEST names the version or one that follows it: a twin of the same id may have moved it."""
+    current = latest(store)
+    while current not in (version, parent, None):
+        try:
+            current = load_manifest(store, current).parent
+        except (NotFound, DamagedArtefact):
+            return False
+    return current == version
+
+
+def _upload_whole(store: ObjectStore, folder: Path, manifest: VersionManifest, own: Hold) -> None:
+    """The files, and when all of them are there, the manifest."""
+    text = manifest.text()
+    version = version_id(text)
+    missing: list[str] = []
+    for _ in range(_TRIES):
+        # A twin that publishes the same id may take away the parts from which a remote store puts a file together.
+        with contextlib.suppress(NotFound):
+            _upload(store, folder, manifest, version)
+        own.renew()
+        _check_turn(store, version, manifest.parent)
+        missing = missing_files(store, version, manifest)
+        if not missing or missing == [MANIFEST]:
+            store.write(object_name(version, MANIFEST), text.encode())
+            return
+    raise DamagedArtefact(
+        f"{store.url}: version {version} lacks {', '.join(missing)} after {_TRIES} uploads: something removes its files"
+    )
+
+
+def missing_files(store: ObjectStore, version: str, manifest: VersionManifest) -> list[str]:
+    """Names of the files of a version that are not there with their sizes, by one listing; its manifest among them."""
+    start = object_name(version, "")
+    sizes = {info.name.removeprefix(start): info.size_bytes for info in store.list(start)}
+    missing = [] if MANIFEST in sizes else [MANIFEST]
+    return missing + [entry.name for entry in file_entries(manifest) if sizes.get(entry.name) != entry.size_bytes]
 
 
 def _upload(store: ObjectStore, folder: Path, manifest: VersionManifest, version: str) -> None:
@@ -81,19 +151,63 @@ def _upload(store: ObjectStore, folder: Path, manifest: VersionManifest, version
         store.upload(folder / TIMINGS, object_name(version, TIMINGS))
 
 
-def _move_latest(store: ObjectStore, version: str, parent: str | None) -> None:
-    info = store.info(LATEST)
-    generation = info.generation if info else None
-    if latest(store) == parent and store.compare_and_swap(LATEST, f"{version}\n".encode(), generation):
-        return
-    if (now := latest(store)) != version:
-        raise _conflict(store, parent, now)
+def move_latest(store: ObjectStore, version: str, expected: str | None) -> None:
+    """Moves LATEST from `expected` to `version`; done also where it names that already.
+
+    Raises:
+        PublishConflict: it names neither.
+    """
+    current = None
+    for _ in range(_TRIES):
+        # The generation first: it is older than the content that is read next, or belongs to it.
+        info = store.info(LATEST)
+        current = latest(store)
+        if current == version:
+            return
+        if current != expected:
+            break
+        if store.compare_and_swap(LATEST, f"{version}\n".encode(), info.generation if info else None):
+            return
+    raise _conflict(store, expected, current)
+
+
+def remove_version(store: ObjectStore, version: str) -> bool:
+    """Removes a version, its manifest first, or what an interrupted upload has left of one; whether it did.
+
+    It does not where LATEST or a fresh lease names the version. The removal is announced before either is looked at,
+    and whoever takes a lease looks for the announcement afterwards: one of the two sees the other.
+    """
+    with Hold(store, REMOVALS, version) as own:
+        # LATEST before the leases: a reader takes its lease before it reads LATEST.
+        if latest(store) == version or fresh_holds(store, READERS, version):
+            return False
+        manifest = _taken(store, object_name(version, MANIFEST))
+        if manifest is not None and latest(store) == version:
+            # Only where somebody slept longer than his lease between his last look and his swap.
+            store.write(object_name(version, MANIFEST), manifest)
+            return False
+        for number, info in enumerate(store.list(object_name(version, ""))):
+            if number % _RENEW_EVERY == _RENEW_EVERY - 1:
+                own.renew()
+            with contextlib.suppress(NotFound):
+                store.delete(info.name)
+    return True
+
+
+def _taken(store: ObjectStore, name: str) -> bytes | None:
+    """Content of an object that is removed; null where there was none."""
+    try:
+        content = store.read(name)
+        store.delete(name)
+    except NotFound:
+        return None
+    return content
 
 
 def _conflict(store: ObjectStore, expected: str | None, found: str | None) -> PublishConflict:
     return PublishConflict(
-        f"{store.url}: LATEST is {found}, but this version was made to follow {expected}; "
-        "another job has published meanwhile: LATEST was not moved, run again to follow its version"
+        f"{store.url}: not published: LATEST is {found}, but this version was made to follow {expected}; "
+        "another job has published meanwhile and LATEST was not moved: run again to follow its version"
     )
 
 
@@ -108,7 +222,7 @@ def latest(store: ObjectStore) -> str | None:
     except NotFound:
         return None
     version = text.removesuffix("\n")
-    if len(version) != 16 or any(c not in "0123456789abcdef" for c in version):
+    if not is_version_id(version):
         raise DamagedArtefact(f"{store.url}: LATEST holds {text[:40]!r}; 16 hex digits are expected")
     return version
 

@@ -116,6 +116,7 @@ class Gate:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer, sent in two packets, waits 40 ms
 
             def _answer(self) -> None:
                 gate._handle(self)

@@ -55,7 +55,7 @@ def test_publish_puts_the_index_together_from_its_parts(parts: int, gcs: GcsStor
     version = publish(gcs, tmp_path / "new", manifest)
     assert manifest.index is not None
     assert sum(path.endswith("/compose") for _, path in gate.seen) == (1 if parts <= 32 else 3)
-    assert len(sent) == parts + 3  # items.parquet, the manifest, LATEST
+    assert len(sent) == parts + 5  # items.parquet, the manifest, LATEST, and the lease twice
     assert max(sent) < manifest.index.size_bytes
     assert _names(gcs) == ["LATEST", "index.hnsw", "items.parquet", "manifest.json"]
     assert gcs.read(f"versions/{version}/index.hnsw") == (tmp_path / "new" / "index.hnsw").read_bytes()

@@ -23,6 +23,11 @@ DIGITS = str(Path(__file__).resolve().parents[2] / "configs" / "digits.yaml")
         (["search", "--store", "nowhere"], "exactly one of --media FILE, --item ID and --vector FILE.npy"),
         (["search", "--item", "a"], "give --store FOLDER"),
         (["search", "--store", "nowhere", "--itm", "a"], "did you mean --item?"),
+        (["versions", "gc", "--store", "nowhere", "--keep", "many"], "argument --keep: invalid int value: 'many'"),
+        (["versions", "gc", "--config", DIGITS, "--set", "versions.keep=0"], "versions.keep: found 0"),
+        (["versions", "gcc", "--store", "nowhere"], "choose from 'list', 'show', 'verify', 'diff', 'rollback', 'gc'"),
+        (["versions", "show", "latest", "--store", "nowhere"], "an id of 16 hex digits is expected"),
+        (["versions", "diff", "--store", "nowhere"], "the following arguments are required: A"),
         (["evaluate", "--config", DIGITS, "--runner=FlinkRunner"], "unknown argument --runner=FlinkRunner"),
     ],
 )
@@ -61,3 +66,13 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for name in ("run", "preprocess", "train", "index", "evaluate", "search", "report", "versions"):
         assert name in shown
+
+
+@pytest.mark.parametrize("action", ["list", "show", "verify", "diff", "rollback", "gc"])
+def test_help_of_each_action_of_versions_has_examples(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["versions", action, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"examples:\n  ruiji versions {action} " in shown
+    assert "--store" in shown

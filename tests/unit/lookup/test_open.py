@@ -2,14 +2,38 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sim_transforms.errors import NotFound, UsageError
+from sim_transforms.errors import DamagedArtefact, NotFound, UsageError
 from sim_transforms.lookup.open import OpenVersion, open_version
-from tests.unit.storage.published import published_store, some_vectors
+from sim_transforms.storage.collect import collect
+from sim_transforms.storage.local import LocalStore
+from sim_transforms.storage.versions import latest, load_manifest, publish
+from tests.unit.storage.published import published_store, some_vectors, version_folder
+
+_READ_ONLY = """
+import os, sys
+from sim_transforms.storage.local import LocalStore
+def refuse(*_):
+    raise PermissionError("read-only")
+LocalStore.write = LocalStore.upload = LocalStore.delete = LocalStore.compare_and_swap = refuse
+calls = []
+def counted(name):
+    real = getattr(LocalStore, name)
+    def call(*arguments):
+        calls.append(name)
+        return real(*arguments)
+    return call
+for name in ("read", "info", "list", "download"):
+    setattr(LocalStore, name, counted(name))
+from sim_transforms.lookup.open import open_version
+open_version(sys.argv[1]).search_item("item-3", 3)
+print(calls)
+"""
 
 _WITHOUT = """
 import sys
@@ -76,3 +100,53 @@ def test_lookup_searches_where_beam_and_tensorflow_cannot_be_imported(opened: Op
     done = subprocess.run([sys.executable, "-c", _WITHOUT, store], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str([m.item_id for m in opened.search_item("item-3", 3)])
     assert done.stderr == ""
+
+
+def _requests(url: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", _READ_ONLY, url], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_open_version_of_one_and_of_30_versions_takes_the_same_requests_and_writes_nothing(tmp_path: Path) -> None:
+    store, version = published_store(tmp_path, some_vectors())
+    of_one = _requests(store.url)
+    manifest = load_manifest(store, version)
+    for number in range(30):
+        version = publish(store, tmp_path / "new", replace(manifest, catalog=str(number), parent=version))
+    assert _requests(store.url) == of_one == "['read', 'read']"
+
+
+def test_open_version_of_what_gc_took_meanwhile_opens_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, first = published_store(tmp_path, some_vectors())
+    manifest = version_folder(tmp_path / "other", some_vectors(1), parent=first)
+    real, second = LocalStore.read, []
+
+    def read(self: LocalStore, name: str) -> bytes:
+        content = real(self, name)
+        if name == "LATEST" and not second:
+            second.append("")
+            second[0] = publish(store, tmp_path / "other", manifest)
+            collect(store, keep=1, min_age_seconds=0)
+        return content
+
+    monkeypatch.setattr(LocalStore, "read", read)
+    assert open_version(store.url).version == second[0] != first
+    with pytest.raises(NotFound):
+        open_version(store.url, first)
+
+
+def test_open_version_large_file_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+    """Above the 64 MiB up to which files were once compared by their checksum."""
+    vectors = np.random.default_rng(0).normal(size=(40, 450_000)).astype(np.float32)
+    store, version = published_store(tmp_path, vectors)
+    path = tmp_path / "store" / "versions" / version / "index.hnsw"
+    assert path.stat().st_size > 64 * 2**20
+    with path.open("r+b") as file:
+        file.seek(33_000_001)
+        old = file.read(1)
+        file.seek(33_000_001)
+        file.write(bytes([old[0] ^ 1]))
+    with pytest.raises(DamagedArtefact, match=r"index\.hnsw differs from its checksum"):
+        open_version(store.url)
+    assert latest(store) == version

@@ -1,0 +1,189 @@
+"""`ruiji versions diff`: which items came, went and changed, and whose neighbours changed most."""
+
+import heapq
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sim_transforms.commands.compared import counted
+from sim_transforms.errors import UsageError
+from sim_transforms.hnsw.file_format import map_vectors
+from sim_transforms.lookup.open import OpenVersion, open_version
+from sim_transforms.quality.sample import rank
+from sim_transforms.report.diff_page import QueryChange, VersionDiff, write_diff_page
+from sim_transforms.storage.versions import INDEX
+
+Array = np.ndarray[Any, Any]
+
+NEIGHBORS = 10
+SHOWN_QUERIES = 20
+SHOWN_IDS = 5
+_BLOCK = 8192
+
+
+def diff(store_url: str, before: str, after: str | None, *, queries: int = 1000, seed: int = 0) -> VersionDiff:
+    """Compares two versions of a store; `after` is LATEST where it is not given.
+
+    Args:
+        store_url: of the published versions.
+        before, after: ids.
+        queries: items in both whose nearest ten are compared, drawn by hash.
+        seed: of the draw.
+
+    Raises:
+        NotFound, DamagedArtefact: as `open_version`.
+        UsageError: queries below 0.
+    """
+    if queries < 0:
+        raise UsageError(f"--queries: found {queries}; at least 0 is expected")
+    old, new = open_version(store_url, before), open_version(store_url, after)
+    places = _Places(old, new)
+    changes = _query_changes(old, new, places.sample(queries, seed))
+    differing = sorted((c for c in changes if c.lost), key=lambda c: (-c.lost, c.item_id))
+    shares = [c.kept / (c.kept + c.lost) for c in changes if c.kept + c.lost]
+    return VersionDiff(
+        before=old.version,
+        after=new.version,
+        items_before=old.manifest.items,
+        items_after=new.manifest.items,
+        added=places.added,
+        removed=places.removed,
+        changed=places.changed(),
+        compared_by=places.compared_by,
+        same_model=old.manifest.model == new.manifest.model,
+        sampled=len(changes),
+        differing=len(differing),
+        mean_kept=float(np.mean(shares)) if shares else 1.0,
+        most_changed=tuple(differing[:SHOWN_QUERIES]),
+    )
+
+
+class _Places:
+    """Where the items of two versions stand in each.
+
+    Attributes:
+        added, removed: ids in the new, the old version alone, sorted.
+        compared_by: "digest" where both have that column, else "vectors".
+    """
+
+    def __init__(self, old: OpenVersion, new: OpenVersion) -> None:
+        self._old, self._new = old, new
+        self._old_ids, self._new_ids = (_ids(v) for v in (old, new))
+        found = pc.index_in(self._new_ids, value_set=self._old_ids)
+        is_added = np.asarray(pc.is_null(found))
+        self._in_new = np.flatnonzero(~is_added)
+        self._in_old = np.asarray(found.drop_null(), np.int64)
+        is_removed = np.ones(len(self._old_ids), bool)
+        is_removed[self._in_old] = False
+        self.added = _sorted_ids(self._new_ids, np.flatnonzero(is_added))
+        self.removed = _sorted_ids(self._old_ids, np.flatnonzero(is_removed))
+        has_digests = all("digest" in v.items.column_names for v in (old, new))
+        self.compared_by = "digest" if has_digests else "vectors"
+
+    def changed(self) -> tuple[str, ...]:
+        """Ids in both versions whose digests, or vectors byte by byte, differ."""
+        if self.compared_by == "digest":
+            columns = (v.items.column("digest").combine_chunks() for v in (self._old, self._new))
+            old, new = (c.take(pa.array(p)) for c, p in zip(columns, (self._in_old, self._in_new), strict=True))
+            same = np.asarray(pc.fill_null(pc.equal(old, new), False)) | np.asarray(
+                pc.and_(pc.is_null(old), pc.is_null(new))
+            )
+            return _sorted_ids(self._new_ids, self._in_new[~same])
+        old_vectors, new_vectors = _Vectors(self._old), _Vectors(self._new)
+        differ = [
+            not_same(old_vectors.at(self._in_old[part]), new_vectors.at(self._in_new[part]))
+            for part in (slice(start, start + _BLOCK) for start in range(0, len(self._in_new), _BLOCK))
+        ]
+        return _sorted_ids(self._new_ids, self._in_new[np.concatenate([np.zeros(0, bool), *differ])])
+
+    def sample(self, count: int, seed: int) -> list[str]:
+        """The ids in both versions of the lowest hashes, in that order."""
+        both = self._new_ids.take(pa.array(self._in_new)).to_pylist()
+        return heapq.nsmallest(count, both, key=lambda item_id: (rank(item_id, seed), item_id))
+
+
+def not_same(old: Array, new: Array) -> Array:
+    """[n] bool: whose vectors, [n, d] float32 each, differ in a byte; all where the dimensions do."""
+    if old.shape != new.shape:
+        return np.ones(len(old), bool)
+    return (old.view(np.uint32) != new.view(np.uint32)).any(axis=1)
+
+
+class _Vectors:
+    """Vectors of a version by place in its items table, memory-mapped file by file."""
+
+    def __init__(self, opened: OpenVersion) -> None:
+        manifest = opened.manifest
+        names = [INDEX] if manifest.index is not None else [entry.name for entry in manifest.shard_files]
+        self._maps = [map_vectors(opened.folder / name) for name in names]
+        firsts = [0] if manifest.index is not None else [rows.first_row for rows in manifest.row_ranges]
+        self._firsts = np.array(firsts, np.int64)
+        self._rows = opened.items.column("row").to_numpy()
+        self._dimension = manifest.dimension
+
+    def at(self, places: Array) -> Array:
+        """[n, d] float32, contiguous, of [n] places."""
+        rows = self._rows[places].astype(np.int64)
+        files = np.searchsorted(self._firsts, rows, side="right") - 1
+        vectors = np.empty((len(rows), self._dimension), np.float32)
+        for number in np.unique(files):
+            chosen = files == number
+            vectors[chosen] = self._maps[number][rows[chosen] - self._firsts[number]]
+        return vectors
+
+
+def _ids(opened: OpenVersion) -> pa.Array:
+    return opened.items.column("item_id").cast(pa.large_string()).combine_chunks()
+
+
+def _sorted_ids(ids: pa.Array, places: Array) -> tuple[str, ...]:
+    return tuple(sorted(ids.take(pa.array(places)).to_pylist()))
+
+
+def _query_changes(old: OpenVersion, new: OpenVersion, item_ids: Sequence[str]) -> list[QueryChange]:
+    found = zip(item_ids, _neighbors(old, item_ids), _neighbors(new, item_ids), strict=True)
+    return [QueryChange(item_id, before, after) for item_id, before, after in found]
+
+
+def _neighbors(opened: OpenVersion, item_ids: Sequence[str]) -> list[tuple[str, ...]]:
+    """Ids of the nearest items of each item in a version, itself left out."""
+    if not item_ids:
+        return []
+    places = np.asarray(pc.index_in(pa.array(item_ids, pa.large_string()), value_set=_ids(opened)))
+    answers = opened.search(_Vectors(opened).at(places.astype(np.int64)), NEIGHBORS + 1)
+    return [
+        tuple([match.item_id for match in matches if match.item_id != item_id][:NEIGHBORS])
+        for item_id, matches in zip(item_ids, answers, strict=True)
+    ]
+
+
+def write_page(found: VersionDiff, output: Path) -> Path:
+    """Writes the page; gives the path of index.html."""
+    return write_diff_page(found, output)
+
+
+def diff_text(found: VersionDiff) -> str:
+    """The lines that a person reads."""
+    kinds = (("added", found.added), ("removed", found.removed), ("changed", found.changed))
+    counts = ", ".join(f"{len(ids):,} {kind}" for kind, ids in kinds)
+    lines = [
+        f"version    {found.before} -> {found.after}{'' if found.same_model else ', made with another model'}",
+        f"items      {found.items_before:,} -> {found.items_after:,}: {counts} (by {found.compared_by})",
+        *(f"{kind:<10} {_some(ids)}" for kind, ids in kinds if ids),
+        f"neighbours {found.differing:,} of {counted(found.sampled, 'sampled query', 'sampled queries')} have other "
+        f"nearest ten; {100 * found.mean_kept:.1f} % of the neighbours stay",
+    ]
+    for query in found.most_changed:
+        gone = [item_id for item_id in query.before if item_id not in query.after]
+        came = [item_id for item_id in query.after if item_id not in query.before]
+        lines.append(f"{query.item_id}: {query.kept} stay; gone {_some(gone)}; new {_some(came)}")
+    return "\n".join(lines)
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - SHOWN_IDS:,} more" if len(ids) > SHOWN_IDS else ""
+    return (", ".join(ids[:SHOWN_IDS]) or "none") + more

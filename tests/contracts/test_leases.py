@@ -1,0 +1,103 @@
+"""Leases hold while they are fresh, by the store's clock, and end by time."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sim_transforms.errors import LeaseHeld
+from sim_transforms.storage.leases import READERS, REMOVALS, Hold, JobLease, fresh_holds, store_seconds
+from sim_transforms.storage.object_store import ObjectStore
+from tests.contracts.stores import LaterStore, all_objects
+
+VERSION = "0123456789abcdef"
+OTHER = "fedcba9876543210"
+
+
+def test_hold_is_seen_until_it_is_released(store: ObjectStore) -> None:
+    with Hold(store, READERS, VERSION), Hold(store, READERS, VERSION):
+        assert fresh_holds(store, READERS) == {VERSION: 2}
+        assert fresh_holds(store, READERS, OTHER) == {}
+        assert fresh_holds(store, REMOVALS) == {}
+    assert fresh_holds(store, READERS) == {}
+    assert all_objects(store) == set()
+
+
+def test_hold_ends_by_time_and_begins_again_when_renewed(store: ObjectStore) -> None:
+    hold = Hold(store, READERS, VERSION, ttl_seconds=60)
+    hold.renew()
+    assert fresh_holds(LaterStore(store, 59), READERS, VERSION) == {VERSION: 1}
+    assert fresh_holds(LaterStore(store, 61), READERS, VERSION) == {}
+    hold.renew()
+    assert fresh_holds(store, READERS, VERSION) == {VERSION: 1}
+
+
+def test_hold_that_was_cleaned_is_released_all_the_same(store: ObjectStore) -> None:
+    with Hold(store, READERS, VERSION) as hold:
+        store.delete(hold.name)
+
+
+def test_hold_that_nobody_can_read_has_ended(store: ObjectStore) -> None:
+    store.write(f"{READERS}/{VERSION}/x", b"no lease")
+    assert fresh_holds(store, READERS) == {}
+
+
+def test_many_holds_come_and_go_at_once(store: ObjectStore) -> None:
+    def hold(_: int) -> int:
+        with Hold(store, READERS, VERSION):
+            return fresh_holds(store, READERS, VERSION)[VERSION]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert min(pool.map(hold, range(32))) >= 1
+    assert all_objects(store) == set()
+
+
+def test_store_seconds_is_of_the_store_and_leaves_nothing(store: ObjectStore) -> None:
+    store.write("a", b"")
+    before = store.info("a")
+    assert before is not None
+    assert store_seconds(store) >= before.created_seconds
+    assert all_objects(store) == {"a"}
+
+
+def test_job_lease_is_exclusive_and_names_holder_and_age(store: ObjectStore) -> None:
+    with JobLease.acquire(store, "reindex", 100) as lease:
+        with pytest.raises(LeaseHeld, match=rf"'reindex' is held by {lease.holder}.* \d+ s ago; it ends in \d+ s"):
+            JobLease.acquire(store, "reindex", 100)
+        JobLease.acquire(store, "other", 100)
+    JobLease.acquire(store, "reindex", 100)
+
+
+def test_job_lease_is_taken_over_when_it_has_ended(store: ObjectStore) -> None:
+    dead = JobLease.acquire(store, "reindex", 100)
+    with pytest.raises(LeaseHeld, match="99 s ago"):
+        JobLease.acquire(LaterStore(store, 99), "reindex")
+    taken = JobLease.acquire(LaterStore(store, 101), "reindex")
+    with pytest.raises(LeaseHeld, match="taken over"):
+        dead.renew()
+    dead.release()
+    with pytest.raises(LeaseHeld, match=taken.holder):
+        JobLease.acquire(store, "reindex")
+
+
+def test_job_lease_that_was_renewed_is_not_taken_over(store: ObjectStore) -> None:
+    lease = JobLease.acquire(store, "reindex", 100)
+    before = store.info("leases/jobs/reindex")
+    assert before is not None
+    lease.renew()
+    # As a thief sees it who has found the lease ended just before: the generation has changed with the renewal.
+    assert not store.compare_and_swap("leases/jobs/reindex", b"stolen", before.generation)
+    lease.renew()
+    lease.release()
+
+
+def test_job_lease_of_16_at_once_has_one_holder(store: ObjectStore) -> None:
+    def acquire(_: int) -> JobLease | None:
+        try:
+            return JobLease.acquire(store, "reindex")
+        except LeaseHeld:
+            return None
+
+    for _ in range(5):
+        with ThreadPoolExecutor(16) as pool:
+            (holder,) = [lease for lease in pool.map(acquire, range(16)) if lease is not None]
+        holder.release()

@@ -1,0 +1,140 @@
+"""`ruiji versions diff` counts what came, went and changed, and shows whose neighbours did."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.cli import main
+from sim_transforms.commands.diff import diff
+from sim_transforms.errors import NotFound
+from sim_transforms.storage.checksums import file_entry
+from sim_transforms.storage.local import LocalStore
+from sim_transforms.storage.versions import publish
+from tests.unit.storage.published import routed_folder, some_vectors, version_folder
+
+
+def _exact(vectors: np.ndarray, query: int, k: int = 10) -> list[str]:
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    order = np.argsort(1 - unit @ unit[query], kind="stable")
+    return [f"item-{i}" for i in order if i != query][:k]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str, np.ndarray, np.ndarray]:
+    """(store, before, after, vectors before, vectors after): item-3 moved, item-60 to item-64 added."""
+    folder = tmp_path_factory.mktemp("diff")
+    store = LocalStore(str(folder / "store"))
+    old, new = some_vectors(), np.concatenate([some_vectors(), some_vectors(7, 5)])
+    new[3] = -new[3]
+    before = publish(store, folder / "old", version_folder(folder / "old", old))
+    after = publish(store, folder / "new", version_folder(folder / "new", new, before))
+    return store.url, before, after, old, new
+
+
+def test_diff_counts_items_by_their_vectors(two) -> None:
+    url, before, after, _, _ = two
+    found = diff(url, before, after)
+    assert found.added == tuple(f"item-{i}" for i in range(60, 65))
+    assert found.removed == ()
+    assert found.changed == ("item-3",)
+    assert found.compared_by == "vectors"
+    assert (found.items_before, found.items_after, found.sampled) == (60, 65, 60)
+
+
+def test_diff_backwards_swaps_added_and_removed(two) -> None:
+    url, before, after, _, _ = two
+    found = diff(url, after, before)
+    assert (found.added, found.changed) == ((), ("item-3",))
+    assert found.removed == tuple(f"item-{i}" for i in range(60, 65))
+
+
+def test_diff_neighbours_are_the_exact_ones_and_the_most_changed_first(two) -> None:
+    url, before, after, old, new = two
+    found = diff(url, before, after)
+    for query in found.most_changed:
+        row = int(query.item_id.removeprefix("item-"))
+        assert set(query.before) == set(_exact(old, row))
+        assert set(query.after) == set(_exact(new, row))
+    assert found.most_changed[0].item_id == "item-3"
+    lost = [query.lost for query in found.most_changed]
+    assert lost == sorted(lost, reverse=True)
+    expected = [len(set(_exact(old, i)) & set(_exact(new, i))) / 10 for i in range(60)]
+    assert found.differing == sum(share < 1 for share in expected)
+    assert found.mean_kept == pytest.approx(np.mean(expected))
+
+
+def test_diff_with_itself_is_empty(two) -> None:
+    found = diff(two[0], two[1], two[1])
+    assert (found.added, found.removed, found.changed, found.most_changed, found.mean_kept) == ((), (), (), (), 1.0)
+
+
+def test_diff_sample_is_bounded_and_seeded(two) -> None:
+    url, before, after, _, _ = two
+    assert diff(url, before, after, queries=20, seed=1) == diff(url, before, after, queries=20, seed=1)
+    assert diff(url, before, after, queries=20).sampled == 20
+    assert diff(url, before, after, queries=0).most_changed == ()
+
+
+def test_diff_by_digest_where_both_have_one(two, tmp_path: Path) -> None:
+    store = LocalStore(str(tmp_path / "store"))
+    versions, parent = [], None
+    for name, changed in (("old", None), ("new", 11)):
+        manifest = version_folder(tmp_path / name, some_vectors(), parent)
+        table = pq.read_table(tmp_path / name / "items.parquet")
+        ids = table.column("item_id").to_pylist()
+        digests = [None if i == "item-5" else f"{i}{'*' if i == f'item-{changed}' else ''}" for i in ids]
+        pq.write_table(table.append_column("digest", pa.array(digests)), tmp_path / name / "items.parquet")
+        manifest = replace(manifest, files=(file_entry(tmp_path / name, "items.parquet"),), catalog=name)
+        parent = publish(store, tmp_path / name, manifest)
+        versions.append(parent)
+    found = diff(store.url, *versions)
+    assert (found.compared_by, found.changed) == ("digest", ("item-11",))
+    assert found.most_changed == ()
+
+
+def test_diff_of_a_merged_and_a_routed_version_compares_their_vectors(tmp_path: Path) -> None:
+    store, vectors = LocalStore(str(tmp_path / "store")), some_vectors()
+    merged = publish(store, tmp_path / "merged", version_folder(tmp_path / "merged", vectors))
+    moved = vectors.copy()
+    moved[8] *= [-1, 1, 1, 1, 1, 1, 1, 1]
+    manifest = replace(routed_folder(tmp_path / "routed", moved, probe=9), parent=merged)
+    routed = publish(store, tmp_path / "routed", manifest)
+    assert diff(store.url, merged, routed).changed == ("item-8",)
+
+
+def test_diff_command_answers_as_text_json_and_page(two, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url, before, after, _, _ = two
+    assert main(["versions", "diff", before, "--store", url, "--json", "--limit", "2"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["after"] == {"version": after, "items": 65}
+    assert answer["added"] == {"count": 5, "items": ["item-60", "item-61"]}
+    assert answer["queries"]["most_changed"][0]["item_id"] == "item-3"
+    assert main(["versions", "diff", before, after, "--store", url, "--page", str(tmp_path / "page")]) == 0
+    shown = capsys.readouterr().out
+    assert "60 -> 65: 5 added, 0 removed, 1 changed (by vectors)" in shown
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert f"<code>{before}</code> to <code>{after}</code>" in page
+    assert '<th scope="row">item-3</th>' in page
+    assert "<script" not in page
+    assert "http" not in page
+
+
+def test_diff_page_escapes_what_ids_hold(tmp_path: Path) -> None:
+    from sim_transforms.report.diff_page import QueryChange, VersionDiff, write_diff_page
+
+    query = QueryChange("<b>&", ("<i>",), ("x",))
+    found = VersionDiff("a", "b", 1, 1, ("<script>",), (), (), "digest", False, 1, 1, 0.0, (query,))
+    page = write_diff_page(found, tmp_path).read_text()
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+    assert "made with different models" in page
+
+
+def test_diff_unknown_version_is_not_found(two) -> None:
+    with pytest.raises(NotFound, match="0000000000000000"):
+        diff(two[0], "0" * 16, two[1])
