@@ -18,40 +18,22 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines._main import Main
 from pipelines.embed import embed
-from pipelines.index import build_index
+from pipelines.next_version import NextVersion
 from pipelines.preprocess import write
 from pipelines.run import Runner
 from pipelines.stages import Stages
 from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
 from sim_transforms.diff_catalog import BUCKET_ITEMS, CatalogDiff, DiffCatalog, gather_diff
-from sim_transforms.errors import CatalogError, ModelMismatch, RecallError
+from sim_transforms.errors import CatalogError, ModelMismatch
 from sim_transforms.failures import judge_rejects, write_rejects
 from sim_transforms.finish_examples import close_examples, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows
-from sim_transforms.index_input import open_embeddings
 from sim_transforms.media.catalog import CatalogPlan, plan_catalog
 from sim_transforms.media.image import image_shape
 from sim_transforms.options import runs_here
-from sim_transforms.patch_version import PatchVersion, plan_patch, read_exact
-from sim_transforms.publish_patch import (
-    CatalogChange,
-    ask,
-    assemble_patch,
-    catalog_digest,
-    churn_of,
-    describe_patch,
-    index_change,
-    write_patched_items,
-)
-from sim_transforms.publish_version import (
-    assemble_version,
-    describe_published,
-    make_manifest,
-    publish_version,
-    write_timings,
-)
+from sim_transforms.publish_patch import CatalogChange, catalog_digest
+from sim_transforms.publish_version import describe_published
 from sim_transforms.read_catalog import FAILED, ReadCatalog
-from sim_transforms.rebuild_version import write_live_embeddings
 from sim_transforms.records.batches import embeddings_schema
 from sim_transforms.records.items import FailedItem, MediaRef
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
@@ -61,10 +43,8 @@ from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.settings.stages import Settings
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
-from sim_transforms.storage.versions import publish
 
 _SUBSET = "items.parquet"
-_BUILT_WITH = ("m", "ef_construction", "seed", "neighbor_shards", "layout")
 
 
 def reindex(main: Main) -> None:
@@ -161,7 +141,9 @@ class Reindex:
             metadata_columns=plan.metadata_columns,
             digest=catalog_digest(self._manifest, diff.differences, embedded.table),
         )
-        how, version = self._publish(change)
+        how, version = NextVersion(
+            self._opened, self._store, self._settings, self._scratch, self._options, self._main.notify
+        ).publish(change)
         self._remember()
         return self._answer(how, version, totals, embedded, diff)
 
@@ -229,78 +211,6 @@ class Reindex:
         left = replace(totals, items_out=totals.items_out + totals.skipped)
         judge_rejects(left, failed, self._settings.preprocess.max_reject_share, rejects)
         return totals
-
-    def _publish(self, change: CatalogChange) -> tuple[str, str | None]:
-        """How the version was brought up to date, and the new version."""
-        if not (len(change.deleted) or change.fresh.num_rows or change.updates):
-            return "unchanged", None
-        reason = self._why_rebuild(change)
-        if reason is None:
-            try:
-                return "patched", self._patch(change)
-            except RecallError as error:
-                reason = f"the patched index misses the target ({error})"
-        self._main.notify(f"reindex: the index is built anew: {reason}")
-        shutil.rmtree(self._scratch / "patch", ignore_errors=True)
-        return "rebuilt", self._rebuild(change)
-
-    def _why_rebuild(self, change: CatalogChange) -> str | None:
-        manifest, settings = self._manifest, self._settings.index
-        left = manifest.items + change.fresh.num_rows - len(change.deleted)
-        churn = manifest.churn + churn_of(change, manifest.items)
-        differing = [n for n in _BUILT_WITH if manifest.parameters.get(n) != getattr(settings, n)]
-        if differing:
-            name = differing[0]
-            return f"index.{name} is {getattr(settings, name)}, the version's {manifest.parameters.get(name)}"
-        if manifest.layout_is_routed:
-            return "shards of layout routed are built anew"
-        if left == 0 or manifest.items == 0:
-            return "no item is left" if left == 0 else "the version holds no item"
-        if churn > self._settings.reindex.rebuild_above:
-            most = self._settings.reindex.rebuild_above
-            return f"{churn:.1%} have changed since it was built, reindex.rebuild_above is {most:.1%}"
-        return None
-
-    def _patch(self, change: CatalogChange) -> str:
-        settings, manifest = self._settings, self._manifest
-        parts, folder = self._scratch / "patch", self._scratch / "version"
-        shutil.rmtree(folder, ignore_errors=True)
-        for path in (parts, folder):
-            path.mkdir()
-        known = (manifest.row_ranges, self._opened.array("centroids.npy"), self._opened.array("free_rows.npy"))
-        began = time.monotonic()
-        planned = plan_patch(
-            self._opened.folder / "index.hnsw", parts, index_change(change, settings.index), known, settings.index
-        )
-        write_patched_items(self._opened.folder / _SUBSET, folder / _SUBSET, change, planned.rows)
-        asked = ask(planned, folder / _SUBSET, settings.index)
-        with beam.Pipeline(options=self._options) as pipeline:
-            pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(self._options))
-        sizes = assemble_patch(folder, self._opened.folder, planned)
-        timings = {"patch_seconds": round(time.monotonic() - began, 3)}
-        described = describe_patch(
-            folder, (self._opened.version, manifest), change, planned, sizes, read_exact(planned.plan), settings.search
-        )
-        described = replace(described, recall_target=settings.index.recall_target)
-        write_timings(folder, timings)
-        return publish(self._store, folder, described)
-
-    def _rebuild(self, change: CatalogChange) -> str:
-        """Builds an index of the published vectors and the new ones."""
-        settings = self._settings
-        parts, folder, source = self._scratch / "parts", self._scratch / "rebuilt", self._scratch / "live"
-        for path in (parts, folder, source):
-            path.mkdir()
-        write_live_embeddings(self._opened.folder, self._manifest, change, source)
-        given = open_embeddings(source, None, settings.index.space)
-        built = build_index(given, parts, settings.index, self._options)
-        sizes = assemble_version(folder, str(parts), built.outcome.plans, settings.index.layout)
-        calibration = self._manifest.calibration
-        described = make_manifest(
-            folder, sizes, built.outcome, built.manifest, settings.index, calibration, settings.search
-        )
-        write_timings(folder, {"graph_seconds": round(built.graph_seconds, 3)})
-        return publish_version(self._store, folder, described)
 
     def _remember(self) -> None:
         """Keeps what is known of the files, so that the next run need not read them."""

@@ -69,6 +69,14 @@ def plan_catalog(source: str, allow_outside: bool) -> CatalogPlan:
     Raises:
         CatalogError: no such file (with the nearest spelling), an unknown kind, missing columns, no rows.
     """
+    plan = survey_catalog(source, allow_outside)
+    if not plan.rows:
+        raise CatalogError(f"catalog {source}: it holds no items")
+    return plan
+
+
+def survey_catalog(source: str, allow_outside: bool) -> CatalogPlan:
+    """The same for a catalog that may hold no rows any more; raises CatalogError for all else."""
     path = Path(source).absolute()
     if not path.exists():
         raise CatalogError(f"catalog {source}: there is no such file or folder{_nearest(path)}")
@@ -76,8 +84,6 @@ def plan_catalog(source: str, allow_outside: bool) -> CatalogPlan:
     if not kind:
         raise CatalogError(f"catalog {source}: one of {', '.join(_SUFFIXES)} or a folder is expected")
     rows, columns, parts = _survey_folder(path) if kind == "folder" else _survey(path, kind)
-    if not rows:
-        raise CatalogError(f"catalog {source}: it holds no items")
     return CatalogPlan(kind, str(path), columns, rows, parts, allow_outside)
 
 

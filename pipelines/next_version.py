@@ -1,0 +1,137 @@
+"""A change of a published version -> the next one: patched, or built anew where a patch would not do.
+
+What `ruiji reindex` and `ruiji forget` share; each brings its own CatalogChange.
+"""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.index import build_index
+from sim_transforms.commands.published import Opened
+from sim_transforms.errors import RecallError
+from sim_transforms.index_input import open_embeddings
+from sim_transforms.options import runs_here
+from sim_transforms.patch_version import PatchVersion, plan_patch, read_exact
+from sim_transforms.publish_patch import (
+    CatalogChange,
+    ask,
+    assemble_patch,
+    churn_of,
+    describe_patch,
+    index_change,
+    write_patched_items,
+)
+from sim_transforms.publish_version import assemble_version, make_manifest, write_timings
+from sim_transforms.rebuild_version import write_live_embeddings
+from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.object_store import ObjectStore
+from sim_transforms.storage.versions import publish
+
+_ITEMS = "items.parquet"
+_BUILT_WITH = ("m", "ef_construction", "seed", "neighbor_shards", "layout")
+
+
+@dataclass(frozen=True)
+class NextVersion:
+    """Makes and publishes the version that follows an opened one.
+
+    Attributes:
+        opened: LATEST.
+        store: that holds it.
+        settings: of the catalog.
+        scratch: folder that all workers share; its sub-folders patch, version, parts, rebuilt and live are used.
+        options: of Beam.
+        notify: told why an index is built anew.
+    """
+
+    opened: Opened
+    store: ObjectStore
+    settings: Settings
+    scratch: Path
+    options: PipelineOptions
+    notify: Callable[[str], None]
+
+    def publish(self, change: CatalogChange, reason: str | None = None) -> tuple[str, str | None]:
+        """How the version was brought up to date (`unchanged`, `patched`, `rebuilt`), and the new version.
+
+        Args:
+            change: what is different.
+            reason: why the index is built anew, where the caller knows one already.
+
+        Raises:
+            RecallError: the index that was built anew misses its target; LATEST is what it was.
+            PublishConflict: another job has published meanwhile.
+        """
+        if not (len(change.deleted) or change.fresh.num_rows or change.updates):
+            return "unchanged", None
+        reason = reason or self._why_rebuild(change)
+        if reason is None:
+            try:
+                return "patched", self._patch(change)
+            except RecallError as error:
+                reason = f"the patched index misses the target ({error})"
+        self.notify(f"the index is built anew: {reason}")
+        shutil.rmtree(self.scratch / "patch", ignore_errors=True)
+        return "rebuilt", self._rebuild(change)
+
+    def _why_rebuild(self, change: CatalogChange) -> str | None:
+        manifest, settings = self.opened.manifest, self.settings.index
+        left = manifest.items + change.fresh.num_rows - len(change.deleted)
+        churn = manifest.churn + churn_of(change, manifest.items)
+        differing = [n for n in _BUILT_WITH if manifest.parameters.get(n) != getattr(settings, n)]
+        if differing:
+            name = differing[0]
+            return f"index.{name} is {getattr(settings, name)}, the version's {manifest.parameters.get(name)}"
+        if manifest.layout_is_routed:
+            return "shards of layout routed are built anew"
+        if left == 0 or manifest.items == 0:
+            return "no item is left" if left == 0 else "the version holds no item"
+        if churn > self.settings.reindex.rebuild_above:
+            most = self.settings.reindex.rebuild_above
+            return f"{churn:.1%} have changed since it was built, reindex.rebuild_above is {most:.1%}"
+        return None
+
+    def _patch(self, change: CatalogChange) -> str:
+        settings, manifest, before = self.settings, self.opened.manifest, self.opened.folder
+        parts, folder = self.scratch / "patch", self.scratch / "version"
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in (parts, folder):
+            path.mkdir()
+        known = (manifest.row_ranges, self.opened.array("centroids.npy"), self.opened.array("free_rows.npy"))
+        began = time.monotonic()
+        planned = plan_patch(before / "index.hnsw", parts, index_change(change, settings.index), known, settings.index)
+        write_patched_items(before / _ITEMS, folder / _ITEMS, change, planned.rows)
+        asked = ask(planned, folder / _ITEMS, settings.index)
+        with beam.Pipeline(options=self.options) as pipeline:
+            pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(self.options))
+        sizes = assemble_patch(folder, before, planned)
+        timings = {"patch_seconds": round(time.monotonic() - began, 3)}
+        described = describe_patch(
+            folder, (self.opened.version, manifest), change, planned, sizes, read_exact(planned.plan), settings.search
+        )
+        described = replace(described, recall_target=settings.index.recall_target)
+        write_timings(folder, timings)
+        return publish(self.store, folder, described)
+
+    def _rebuild(self, change: CatalogChange) -> str:
+        """Builds an index of the published vectors and the new ones."""
+        settings, manifest = self.settings, self.opened.manifest
+        parts, folder, source = self.scratch / "parts", self.scratch / "rebuilt", self.scratch / "live"
+        for path in (parts, folder, source):
+            path.mkdir()
+        write_live_embeddings(self.opened.folder, manifest, change, source)
+        given = open_embeddings(source, None, settings.index.space)
+        built = build_index(given, parts, settings.index, self.options)
+        sizes = assemble_version(folder, str(parts), built.outcome.plans, settings.index.layout)
+        described = make_manifest(
+            folder, sizes, built.outcome, built.manifest, settings.index, manifest.calibration, settings.search
+        )
+        write_timings(folder, {"graph_seconds": round(built.graph_seconds, 3)})
+        # After the version whose items it holds, and no other: what another job has published would be lost in it.
+        return publish(self.store, folder, replace(described, parent=self.opened.version))
