@@ -19,6 +19,7 @@ class Argument:
     Attributes:
         switch: it takes no value.
         optional: a place that may be left empty.
+        several: a place that takes one word or more.
         dest: under which name its value is kept; its own where not given.
     """
 
@@ -30,6 +31,7 @@ class Argument:
     choices: tuple[str, ...] | None = None
     switch: bool = False
     optional: bool = False
+    several: bool = False
     dest: str | None = None
 
 
@@ -188,6 +190,39 @@ COMMANDS = (
         needs_config=False,
     ),
     Command(
+        "why",
+        "where an item stands: version and row, or at which stage, when and why it was dropped",
+        "query",
+        "why",
+        (Argument("ITEM_ID", "item_id as in the catalog", dest="item_id"), _STORE),
+        needs_config=False,
+        examples=(
+            "ruiji why digit-0007 --config configs/digits.yaml",
+            "ruiji why digit-0007 --store work/digits/store --json",
+        ),
+    ),
+    Command(
+        "forget",
+        "remove items everywhere: index, examples, embeddings, metadata, and the older versions that hold them",
+        "forget",
+        "forget",
+        (
+            Argument("ITEM_ID", "item_id as in the catalog, one or more", several=True, dest="item_ids"),
+            Argument("--within", "hours: older versions that hold an item stay until they are so old", float, 0.0),
+            Argument(
+                "--keep-in-catalog",
+                "go on where the catalog still holds an item; `ruiji reindex` would bring it back",
+                switch=True,
+            ),
+            _STORE,
+        ),
+        beam=True,
+        examples=(
+            "ruiji forget digit-0007 --config configs/digits.yaml --keep-in-catalog",
+            "ruiji forget pet-17 pet-18 --config configs/pets.yaml --within 24 --json",
+        ),
+    ),
+    Command(
         "report",
         "a static page of a published version",
         "query",
@@ -247,7 +282,7 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", command: Command) -> N
 
 def _add_argument(parser: "_Parser", argument: Argument) -> None:
     if not argument.name.startswith("-"):
-        places = "?" if argument.optional else None
+        places = "?" if argument.optional else "+" if argument.several else None
         parser.add_argument(argument.dest or argument.name, metavar=argument.name, help=argument.help, nargs=places)
     elif argument.switch:
         parser.add_argument(argument.name, help=argument.help, action="store_true")

@@ -1,4 +1,4 @@
-"""Commands that read a published version: search, report, versions.
+"""Commands that read a published version: search, why, report, versions.
 
 ruiji search --store work/digits/store --item digit-0000 --k 5
 ruiji search --store gs://bucket/digits --item digit-0000 --cache /fast/cache
@@ -53,6 +53,26 @@ def search(main: Main) -> None:
         k=given.k,
     )
     main.answer(result, search_text(result))
+
+
+def why(main: Main) -> None:
+    """`ruiji why ITEM_ID`."""
+    from sim_transforms.commands.why import Origin, not_found, why_json, why_text
+    from sim_transforms.commands.why import why as look
+
+    settings, item_id = _settings(main), main.arguments.item_id
+    origin = None
+    if settings is not None:
+        from pipelines.stages import Stages
+
+        source = Stages(main, settings).source()
+        origin = Origin(Path(settings.workdir).absolute(), source, settings.catalog.allow_outside)
+    standing = look(item_id, _store(main, settings), origin)
+    if standing.status == "unknown":
+        if main.arguments.json:
+            main.answer(why_json(standing), "")
+        raise not_found(standing)
+    main.answer(why_json(standing), why_text(standing))
 
 
 def report(main: Main) -> None:

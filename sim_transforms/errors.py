@@ -14,7 +14,8 @@ RuijiError                     exit 1, shown without a stack trace
 |- Collapsed                   training lost the embedding space
 |- StoreError                  an object store cannot be reached or used: bucket, permission, credentials, network
 |- PublishConflict             another publisher moved LATEST first
-`- LeaseHeld                   another run holds the lease that this one needs
+|- LeaseHeld                   another run holds the lease that this one needs
+`- NotForgotten                an item still stands somewhere after `ruiji forget`
 """
 
 
@@ -100,3 +101,7 @@ class PublishConflict(RuijiError):
 
 class LeaseHeld(RuijiError):
     """Another run holds the lease, or has taken over the one that was ours."""
+
+
+class NotForgotten(RuijiError):
+    """Something that holds a forgotten item could not be removed; the receipt says what, why, and when to try again."""

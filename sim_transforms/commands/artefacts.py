@@ -47,6 +47,11 @@ def load_embeddings(folder: Path) -> EmbeddedItems:
     return EmbeddedItems(ids, labels, splits, vectors_of(table.column("embedding")))
 
 
+def example_file(shard: int, shards: int) -> str:
+    """Name of a TFRecord file of `examples/`."""
+    return f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
+
+
 class DecodedMedia:
     """Decoded media of single items by random access.
 
@@ -70,7 +75,7 @@ class DecodedMedia:
         if item_id not in self._places:
             raise NotFound(f"{self._examples} holds no item {item_id!r}")
         shard, offset, length = self._places[item_id]
-        path = self._examples / f"examples-{shard:05d}-of-{self.manifest.shards:05d}.tfrecord"
+        path = self._examples / example_file(shard, self.manifest.shards)
         descriptor = os.open(path, os.O_RDONLY)
         try:
             record = decode_example(read_record(descriptor, offset, length, str(path)))

@@ -1,7 +1,6 @@
 """What `ruiji versions gc` removes, and the removing: old versions, interrupted uploads, leases that have ended."""
 
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sim_transforms.errors import NotFound
@@ -106,7 +105,7 @@ def _collected(plan: _Plan) -> Collected:
 def _plan(store: ObjectStore, keep: int, min_age_seconds: float) -> _Plan:
     now = store_seconds(store)
     current, held = latest(store), fresh_holds(store, READERS)
-    folders = sorted(_folders(store.list("versions/")), key=lambda f: (f.created_seconds, f.version))
+    folders = version_folders(store)
     last = {f.version for f in [f for f in folders if f.is_whole][-keep:]}
     removed, kept = [], {}
     for folder in folders:
@@ -122,10 +121,9 @@ def _plan(store: ObjectStore, keep: int, min_age_seconds: float) -> _Plan:
 
 def _reason(folder: Folder, current: str | None, held: dict[str, int], last: set[str], before: float) -> str:
     """Why a version stays; "" where it goes."""
-    if folder.version == current:
-        return "LATEST"
-    if folder.version in held:
-        return f"leased by {held[folder.version]} readers or publishers"
+    named = why_named(folder.version, current, held)
+    if named:
+        return named
     if folder.version in last:
         return "one of the last"
     if folder.created_seconds > before:
@@ -133,13 +131,22 @@ def _reason(folder: Folder, current: str | None, held: dict[str, int], last: set
     return ""
 
 
-def _folders(objects: Iterable[ObjectInfo]) -> list[Folder]:
+def why_named(version: str, current: str | None, held: dict[str, int]) -> str:
+    """Why nobody may remove a version, by LATEST and the fresh leases of readers; "" where he may."""
+    if version == current:
+        return "LATEST"
+    return f"leased by {held[version]} readers or publishers" if version in held else ""
+
+
+def version_folders(store: ObjectStore) -> list[Folder]:
+    """What the store holds of versions, whole or not, oldest first."""
     groups: dict[str, list[ObjectInfo]] = {}
-    for info in objects:
+    for info in store.list("versions/"):
         version = info.name.split("/")[1]
         if is_version_id(version):
             groups.setdefault(version, []).append(info)
-    return [_folder(version, found) for version, found in groups.items()]
+    folders = [_folder(version, found) for version, found in groups.items()]
+    return sorted(folders, key=lambda f: (f.created_seconds, f.version))
 
 
 def _folder(version: str, found: list[ObjectInfo]) -> Folder:

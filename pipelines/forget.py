@@ -1,0 +1,80 @@
+"""Items that must go -> a version without them, a working directory without them, and a receipt.
+
+ruiji forget digit-0007 --config configs/digits.yaml
+ruiji forget digit-0007 digit-0008 --config configs/digits.yaml --within 24 --json
+"""
+
+from pathlib import Path
+
+from pipelines._main import Main
+from pipelines.next_version import NextVersion
+from pipelines.stages import Stages
+from sim_transforms.commands.forget import (
+    Published,
+    Receipt,
+    check_catalog,
+    check_within,
+    forget_versions,
+    judge_receipt,
+    receipt_json,
+    receipt_text,
+    unknown_items,
+)
+from sim_transforms.commands.forget_artefacts import forget_artefacts
+from sim_transforms.commands.published import open_latest
+from sim_transforms.commands.whereabouts import catalog_rows, rows_in_version
+from sim_transforms.runs.lock import workdir_lock
+from sim_transforms.runs.stages import scratch_folder
+from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.open import open_store
+from sim_transforms.storage.versions import latest
+from sim_transforms.withdraw_items import settings_of_version, shown_by_centroid, withdrawal
+
+
+def forget(main: Main) -> None:
+    """`ruiji forget ITEM_ID... [--within HOURS] [--keep-in-catalog]`; may be repeated after a crash at any moment."""
+    settings, given = main.settings(), main.arguments
+    main.check_flags(settings)
+    within_seconds = check_within(given.within)
+    ids = tuple(dict.fromkeys(given.item_ids))
+    stages = Stages(main, settings)
+    listed = _listed(stages, settings, ids)
+    check_catalog(settings.catalog.source, listed, given.keep_in_catalog)
+    with workdir_lock(stages.workdir), scratch_folder(stages.workdir, "forget") as scratch:
+        # The version first: what fails later is found again, and a version that misses its recall leaves all as it was.
+        published = _publish_without(main, settings, scratch, ids)
+        taken = forget_artefacts(stages.workdir, ids)
+        older = forget_versions(open_store(settings.store), ids, within_seconds)
+    unknown = unknown_items(ids, published, taken, older)
+    receipt = Receipt(ids, published, taken, older, unknown, tuple(sorted(listed)))
+    main.answer(receipt_json(receipt), receipt_text(receipt))
+    problem = judge_receipt(receipt)
+    if problem is not None:
+        raise problem
+
+
+def _listed(stages: Stages, settings: Settings, ids: tuple[str, ...]) -> dict[str, int | None]:
+    """The items that the catalog holds, with their rows."""
+    rows = catalog_rows(stages.source(), settings.catalog.allow_outside)
+    return {item_id: row for item_id, row in rows if item_id in ids}
+
+
+def _publish_without(main: Main, settings: Settings, scratch: Path, ids: tuple[str, ...]) -> Published:
+    """Patches LATEST where it holds an item, and moves LATEST on."""
+    store = open_store(settings.store)
+    current = latest(store)
+    rows = rows_in_version(store, current, ids) if current is not None else {}
+    if not rows:
+        return Published(current, current, "unchanged", rows)
+    opened = open_latest(settings.store)
+    # Once more: another job may have published since.
+    rows = rows_in_version(store, opened.version, ids)
+    reason = (
+        "the centroid of a shard is the vector of an item"
+        if shown_by_centroid(opened.folder, opened.manifest, rows)
+        else None
+    )
+    chosen = settings_of_version(opened.manifest, settings)
+    following = NextVersion(opened, store, chosen, scratch, main.options(settings), main.notify)
+    how, version = following.publish(withdrawal(opened.manifest, rows), reason)
+    return Published(opened.version, version or opened.version, how, rows)

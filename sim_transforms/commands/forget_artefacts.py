@@ -1,0 +1,302 @@
+"""Takes items out of a working directory: examples, embeddings, remembered files, rejects, pages.
+
+Each artefact is written aside and swapped in, whole or not at all; files that hold none of the items are linked over.
+What is done already finds nothing to do, so that a killed run is completed by the next.
+"""
+
+import hashlib
+import html
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sim_transforms.commands.artefacts import example_file
+from sim_transforms.commands.whereabouts import files_with
+from sim_transforms.errors import DamagedArtefact
+from sim_transforms.records.codec import canonical_json, from_plain
+from sim_transforms.records.items import shard_of
+from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
+from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, FileEntry
+from sim_transforms.runs.folders import recover, staged_folder
+from sim_transforms.storage.checksums import file_entry
+from sim_transforms.storage.files import replace_file, write_file
+from sim_transforms.storage.tfrecord import read_record
+
+Array = np.ndarray[Any, Any]
+
+_PAGES = ("report", "evaluation")
+_GROUP = 16_384  # rows of a row group, as the embed job writes them
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken out.
+
+    Attributes:
+        places: item -> files that held it, relative to the working directory.
+        pages: folders of pages that showed one of the items; removed whole.
+    """
+
+    places: dict[str, tuple[str, ...]]
+    pages: tuple[str, ...]
+
+
+def forget_artefacts(workdir: Path, ids: Collection[str]) -> Taken:
+    """Takes items out of everything that a working directory holds but the model; the caller holds its lock.
+
+    Raises:
+        DamagedArtefact: an artefact is not what its manifest says; those before it are done.
+    """
+    for folder in sorted(workdir.glob(".*.scratch")):
+        if folder.name != ".forget.scratch":  # the caller's own
+            shutil.rmtree(folder, ignore_errors=True)
+    found: dict[str, list[str]] = {item_id: [] for item_id in ids}
+    for name, forget in (("examples", forget_examples), ("embeddings", forget_embeddings)):
+        if recovered(workdir / name):
+            _note(found, forget(workdir / name, ids), name)
+    if (workdir / "sources").is_dir():
+        _note(found, _forget_rows(workdir / "sources", "*.parquet", ids), "sources")
+    for name in ("rejects.parquet", "index_rejects.parquet"):
+        _note(found, _forget_rows(workdir, name, ids), "")
+    pages = tuple(name for name in _PAGES if _shows(workdir / name, ids))
+    for name in pages:
+        shutil.rmtree(workdir / name)
+    return Taken({item_id: tuple(sorted(set(files))) for item_id, files in found.items() if files}, pages)
+
+
+def recovered(folder: Path) -> bool:
+    """Puts right what a crash has left beside an artefact; whether there is one."""
+    recover(folder)
+    return folder.is_dir()
+
+
+def _note(found: dict[str, list[str]], taken: Mapping[str, Sequence[str]], folder: str) -> None:
+    for item_id, files in taken.items():
+        found[item_id] += [f"{folder}/{name}" if folder else name for name in files]
+
+
+def forget_examples(folder: Path, ids: Collection[str]) -> dict[str, list[str]]:
+    """Writes `examples/` anew without some items: item -> files that held it.
+
+    Only the TFRecord files that hold one of them are written, and the accounts: offsets, rejects, ledger, statistics,
+    manifest. The graph of TensorFlow Transform stays: it holds means over all items, as the model does.
+
+    Raises:
+        NotFound: the folder has no manifest.
+        DamagedArtefact: a record is not where the offsets say.
+    """
+    manifest = ExamplesManifest.load(folder)
+    offsets, rejects = pq.read_table(folder / "offsets.parquet"), pq.read_table(folder / "rejects.parquet")
+    gone, refused = _with(offsets, ids), _with(rejects, ids)
+    if not gone.num_rows and not refused.num_rows:
+        return {}
+    touched = sorted(set(gone.column("shard").to_pylist()))
+    names = [example_file(shard, manifest.shards) for shard in touched]
+    accounts = ("ledger.json", "offsets.parquet", "rejects.parquet", "statistics.json")
+    with staged_folder(folder) as new:
+        _take_over(folder, new, {*names, *accounts, "manifest.json"})
+        for shard, name in zip(touched, names, strict=True):
+            _check_gone(folder / name, _of_shard(gone, shard))
+            _copy_records(folder / name, new / name, _of_shard(_without(offsets, ids), shard))
+        pq.write_table(_moved(_without(offsets, ids), touched), new / "offsets.parquet")
+        pq.write_table(_without(rejects, ids), new / "rejects.parquet")
+        entries = _accounted(folder / "ledger.json", manifest, gone, refused)
+        totals = balance("forget", entries)
+        write_file(new / "ledger.json", canonical_json(entries).encode())
+        files = _entries(new, manifest.files, {*names, *accounts})
+        statistics = _statistics(folder, manifest, gone, refused, totals)
+        statistics["record_bytes"] = sum(entry.size_bytes for entry in files if entry.name.endswith(".tfrecord"))
+        write_file(new / "statistics.json", canonical_json(statistics).encode())
+        described = replace(
+            manifest,
+            items=totals.items_out,
+            catalog_digest=_digest_without(manifest.catalog_digest, gone, refused),
+            labels=tuple(sorted(label for label in statistics["labels"] if label)),
+            ledger=totals,
+            files=_entries(new, files, {"statistics.json"}),
+        )
+        write_file(new / "manifest.json", canonical_json(described).encode())
+    held = {r["item_id"]: [example_file(r["shard"], manifest.shards)] for r in gone.to_pylist()}
+    return held | {item_id: ["rejects.parquet"] for item_id in refused.column("item_id").to_pylist()}
+
+
+def forget_embeddings(folder: Path, ids: Collection[str]) -> dict[str, list[str]]:
+    """Writes `embeddings/` anew without some items: item -> file that held it; a file that is left empty goes.
+
+    Raises:
+        NotFound: the folder has no manifest.
+    """
+    manifest = EmbeddingsManifest.load(folder)
+    held = files_with(folder, "embeddings-*.parquet", ids)
+    if not held:
+        return {}
+    with staged_folder(folder) as new:
+        _take_over(folder, new, {*held, "manifest.json"})
+        for name in held:
+            left = _without(pq.ParquetFile(folder / name).read(), ids)
+            if left.num_rows:
+                pq.write_table(left, new / name, row_group_size=_GROUP)
+        count = sum(len(found) for found in held.values())
+        gone = pa.table({"item_id": pa.array(sorted(i for found in held.values() for i in found), pa.string())})
+        ledger = replace(
+            manifest.ledger, items_in=manifest.ledger.items_in - count, items_out=manifest.ledger.items_out - count
+        )
+        described = replace(
+            manifest,
+            items=manifest.items - count,
+            catalog_digest=_digest_without(manifest.catalog_digest, gone, gone.slice(0, 0)),
+            ledger=ledger,
+            files=_entries(new, tuple(e for e in manifest.files if (new / e.name).is_file()), set(held)),
+        )
+        write_file(new / "manifest.json", canonical_json(described).encode())
+    return {item_id: [name] for name, found in held.items() for item_id in found}
+
+
+def _forget_rows(folder: Path, pattern: str, ids: Collection[str]) -> dict[str, list[str]]:
+    """Writes the Parquet files of a folder that hold some items anew without them."""
+    held = files_with(folder, pattern, ids)
+    for name in held:
+        left = _without(pq.ParquetFile(folder / name).read(), ids)
+        with replace_file(folder / name) as temporary:
+            pq.write_table(left, temporary)
+    return {item_id: [name for name, found in held.items() if item_id in found] for item_id in _all(held)}
+
+
+def _all(held: Mapping[str, Sequence[str]]) -> set[str]:
+    return {item_id for found in held.values() for item_id in found}
+
+
+def _shows(folder: Path, ids: Collection[str]) -> bool:
+    """Whether a file of a folder holds one of the ids, as it is or escaped for HTML."""
+    sought = {text.encode() for item_id in ids for text in (item_id, html.escape(item_id))}
+    contents = (path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+    return any(text in content for content in contents for text in sought)
+
+
+def _is_one_of(table: pa.Table, ids: Collection[str]) -> pa.ChunkedArray:
+    return pc.is_in(table.column("item_id"), value_set=pa.array(sorted(ids), table.schema.field("item_id").type))
+
+
+def _with(table: pa.Table, ids: Collection[str]) -> pa.Table:
+    return table.filter(_is_one_of(table, ids))
+
+
+def _without(table: pa.Table, ids: Collection[str]) -> pa.Table:
+    # Copied, so that no buffer with the item is written again.
+    return table.filter(pc.invert(_is_one_of(table, ids))).combine_chunks()
+
+
+def _of_shard(table: pa.Table, shard: int) -> pa.Table:
+    return table.filter(pc.equal(table.column("shard"), shard)).sort_by("offset")
+
+
+def _take_over(folder: Path, new: Path, but: set[str]) -> None:
+    """Links all files but some into a new folder; copies where the file system cannot link."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder)
+        if name.as_posix() in but:
+            continue
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, new / name)
+        except OSError:
+            shutil.copyfile(path, new / name)
+
+
+def _check_gone(path: Path, gone: pa.Table) -> None:
+    """Makes sure that what is left out are the items' own records."""
+    with path.open("rb") as file:
+        for row in gone.to_pylist():
+            record = read_record(file.fileno(), row["offset"], row["length"], str(path))
+            if row["item_id"].encode() not in record:
+                raise DamagedArtefact(
+                    f"{path}: the record at byte {row['offset']} is not that of {row['item_id']!r}, as offsets.parquet "
+                    "says; run `ruiji preprocess` to write the examples anew"
+                )
+
+
+def _copy_records(source: Path, target: Path, kept: pa.Table) -> None:
+    with source.open("rb") as file, target.open("wb") as out:
+        for offset, length in zip(kept.column("offset").to_pylist(), kept.column("length").to_pylist(), strict=True):
+            out.write(os.pread(file.fileno(), length, offset))
+    expected = sum(kept.column("length").to_pylist())
+    if target.stat().st_size != expected:
+        raise DamagedArtefact(f"{source} ends before the last record that offsets.parquet names")
+
+
+def _moved(kept: pa.Table, shards: Sequence[int]) -> pa.Table:
+    """The offsets after the records between have gone."""
+    offsets, lengths, of = (kept.column(name).to_numpy().copy() for name in ("offset", "length", "shard"))
+    for shard in shards:
+        rows = np.flatnonzero(of == shard)
+        rows = rows[np.argsort(offsets[rows])]
+        offsets[rows] = np.cumsum(lengths[rows]) - lengths[rows]
+    place = kept.schema.get_field_index("offset")
+    return kept.set_column(place, kept.schema.field(place), pa.array(offsets))
+
+
+def _entries(new: Path, files: Sequence[FileEntry], changed: set[str]) -> tuple[FileEntry, ...]:
+    """Entries of a manifest, those of changed files made anew where they are written already."""
+    return tuple(file_entry(new, e.name) if e.name in changed and (new / e.name).is_file() else e for e in files)
+
+
+def _accounted(path: Path, manifest: ExamplesManifest, gone: pa.Table, refused: pa.Table) -> list[LedgerEntry]:
+    """The ledger without the items, whose shards took in one less each."""
+    out = Counter(example_file(shard, manifest.shards) for shard in gone.column("shard").to_pylist())
+    rejected: Counter[str] = Counter()
+    for row in refused.to_pylist():
+        own = example_file(shard_of(row["item_id"], manifest.shards), manifest.shards)
+        rejected["rows" if row["stage"] == "catalog" else own] += 1
+    entries = [from_plain(LedgerEntry, entry, source=str(path)) for entry in _json(path)]
+    return [
+        replace(
+            entry,
+            items_in=entry.items_in - out[entry.shard] - rejected[entry.shard],
+            items_out=entry.items_out - out[entry.shard],
+            rejected=entry.rejected - rejected[entry.shard],
+        )
+        for entry in entries
+    ]
+
+
+def _statistics(
+    folder: Path, manifest: ExamplesManifest, gone: pa.Table, refused: pa.Table, totals: LedgerTotals
+) -> dict[str, Any]:
+    known = _json(folder / "statistics.json")
+    labels: dict[str, Counter[str]] = {label: Counter(counts) for label, counts in known["labels"].items()}
+    for row in gone.to_pylist():
+        labels[row["label"]][row["split"]] -= 1
+    reasons = Counter(known["rejected"])
+    reasons.subtract(refused.column("reason").to_pylist())
+    media_bytes = int(np.prod(manifest.media.shape)) * np.dtype(manifest.media.dtype).itemsize
+    left = {label: {split: n for split, n in sorted(counts.items()) if n} for label, counts in sorted(labels.items())}
+    return {
+        **known,
+        "items": totals.items_out,
+        "labels": {label: counts for label, counts in left.items() if counts},
+        "media_bytes": known["media_bytes"] - media_bytes * gone.num_rows,
+        "rejected": {reason: n for reason, n in sorted(reasons.items()) if n},
+    }
+
+
+def _digest_without(digest: str, gone: pa.Table, refused: pa.Table) -> str:
+    """Digest of what is left, from that of before and the items that went."""
+    ids = sorted({*gone.column("item_id").to_pylist(), *refused.column("item_id").to_pylist()})
+    return hashlib.sha256(repr((digest, "without", ids)).encode()).hexdigest()
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DamagedArtefact(f"{path} is no JSON: {error}") from error
