@@ -1,4 +1,4 @@
-"""An item that must go: no byte of it is left in store, examples or embeddings, and what could not be removed is said."""
+"""An item that must go: no byte of it is left in store, examples or embeddings; what could not be removed is said."""
 
 import contextlib
 import csv
@@ -169,7 +169,8 @@ def test_forget_keeps_the_other_records_and_the_accounts(shop: Shop) -> None:
     shop.forget(GONE)
     kept = [item_id for item_id in items if item_id != GONE]
     examples = shop.work / "examples"
-    assert is_whole(examples) and is_whole(shop.work / "embeddings")
+    assert is_whole(examples)
+    assert is_whole(shop.work / "embeddings")
     after = DecodedMedia(examples).pixels(kept)
     np.testing.assert_array_equal(after, before[[items.index(item_id) for item_id in kept]])
     manifest = ExamplesManifest.load(examples)
@@ -220,7 +221,8 @@ def test_forget_within_a_grace_period_says_when_versions_are_due(shop: Shop) -> 
     found = shop.forget(GONE, "--within", "1")
     assert found["items"][GONE]["due"] == older
     due = [v["due"] for v in found["versions"]]
-    assert due == sorted(due) and due[0] > time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+    assert due == sorted(due)
+    assert due[0] > time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     assert shop.forget(GONE)["items"][GONE]["deleted"] == older
 
 
@@ -270,7 +272,7 @@ def test_forget_that_was_killed_between_its_steps_is_completed_by_the_next(
 
 
 def test_forget_removes_what_an_interrupted_upload_and_a_killed_removal_have_left(shop: Shop) -> None:
-    older = [v.version for v in list_versions(open_store(shop.store))][0]
+    older = next(v.version for v in list_versions(open_store(shop.store)))
     versions = shop.work / "store" / "versions"
     (versions / older / "manifest.json").unlink()
     (versions / older / ".tmp-1-index.hnsw").write_bytes(GONE.encode())
