@@ -77,10 +77,9 @@ class Shop:
         return self.run("forget", *arguments, *ONE_PROCESS, expect=expect)
 
     def files(self) -> dict[str, bytes]:
-        """Every file of the working directory but those of the model and the lock."""
+        """Every file of the working directory."""
         files = (p for p in sorted(self.work.rglob("*")) if p.is_file())
-        named = {p.relative_to(self.work).as_posix(): p.read_bytes() for p in files}
-        return {name: data for name, data in named.items() if not name.startswith("model/")}
+        return {p.relative_to(self.work).as_posix(): p.read_bytes() for p in files}
 
 
 @pytest.fixture(scope="module")
@@ -121,23 +120,29 @@ def _holding(shop: Shop, data: bytes) -> list[str]:
     return [name for name, content in shop.files().items() if data in content]
 
 
+def _tables_with(shop: Shop, item_id: str) -> list[str]:
+    """Parquet files, which may be compressed, that hold an item."""
+    tables = {p.relative_to(shop.work).as_posix(): pq.read_table(p) for p in sorted(shop.work.rglob("*.parquet"))}
+    named = {
+        name: table.column("item_id").to_pylist() for name, table in tables.items() if "item_id" in table.schema.names
+    }
+    return [name for name, ids in named.items() if item_id in ids]
+
+
 def _ids(folder: Path, pattern: str) -> set[str]:
     return {i for p in folder.glob(pattern) for i in pq.read_table(p).column("item_id").to_pylist()}
 
 
 def test_forget_leaves_no_byte_of_an_item_in_store_examples_or_embeddings(shop: Shop) -> None:
     traces = _traces(shop, GONE)
-    assert {name.split("/")[0] for name in _holding(shop, traces["id"])} >= {
-        "store",
-        "examples",
-        "embeddings",
-        "report",
-    }
+    assert {name.split("/")[0] for name in _holding(shop, traces["id"])} == {"examples"}
     assert _holding(shop, traces["indexed"])
     assert _holding(shop, traces["media"])
     before = [v.version for v in list_versions(open_store(shop.store))]
+    assert {name.split("/")[0] for name in _tables_with(shop, GONE)} == {"embeddings", "examples", "sources", "store"}
     shop.drop(GONE)
     found = shop.forget(GONE)
+    assert _tables_with(shop, GONE) == []
     for name, data in traces.items():
         assert _holding(shop, data) == [], name
     assert (found["how"], found["before"], found["unknown"]) == ("patched", before[-1], [])
@@ -235,7 +240,9 @@ def test_forget_refuses_while_the_catalog_holds_the_item(shop: Shop, capsys: pyt
     assert shop.files() == files
     found = shop.forget(GONE, "--keep-in-catalog")
     assert found["in_catalog"] == [GONE]
-    assert shop.run("reindex", *ONE_PROCESS)["added"] == 1
+    again = shop.run("reindex", *ONE_PROCESS)
+    assert (again["how"], again["inferences"]) == ("patched", 1)
+    assert shop.run("why", GONE)["status"] == "published"
 
 
 def test_forget_takes_a_rejected_item_out_of_the_rejects(shop: Shop) -> None:
@@ -247,7 +254,7 @@ def test_forget_takes_a_rejected_item_out_of_the_rejects(shop: Shop) -> None:
     after = ExamplesManifest.load(shop.work / "examples").ledger
     assert (after.rejected, after.items_out) == (accounts.rejected - 1, accounts.items_out)
     shop.run("why", DAMAGED, expect=1)
-    assert _holding(shop, DAMAGED.encode()) == []
+    assert _holding(shop, DAMAGED.encode()) == _tables_with(shop, DAMAGED) == []
 
 
 @pytest.mark.parametrize("step", ["forget_artefacts", "forget_versions"])
@@ -264,9 +271,10 @@ def test_forget_that_was_killed_between_its_steps_is_completed_by_the_next(
         patched.setattr(pipelines.forget, step, killed)
         shop.forget(GONE, expect=130)
     assert shop.run("versions", "verify")["problems"] == []
-    assert _holding(shop, traces["id"])
+    assert _holding(shop, traces["indexed"])
     found = shop.forget(GONE)
     assert found["unknown"] == []
+    assert _tables_with(shop, GONE) == []
     for name, data in traces.items():
         assert _holding(shop, data) == [], name
 
@@ -294,14 +302,24 @@ def test_forget_of_all_items_publishes_an_empty_version(shop: Shop) -> None:
     assert shop.run("versions", "verify")["problems"] == []
     assert places_in_examples(shop.work, ids) == {}
     assert load_embeddings(shop.work / "embeddings").item_ids.tolist() == []
-    assert [_holding(shop, i.encode()) for i in sorted(ids)[:5]] == [[]] * 5
+    assert [_holding(shop, i.encode()) + _tables_with(shop, i) for i in sorted(ids)[:5]] == [[]] * 5
+
+
+def test_forget_removes_the_pages_that_show_an_item_and_no_others(shop: Shop) -> None:
+    page = shop.work / "report" / "index.html"
+    page.write_text(f"<figcaption>{GONE}</figcaption>")
+    shop.drop(GONE)
+    assert shop.forget(GONE)["pages_removed"] == ["report"]
+    assert not page.exists()
+    assert (shop.work / "evaluation").is_dir()
 
 
 def test_forget_builds_anew_where_a_patch_would_change_too_much(shop: Shop) -> None:
+    traces = _traces(shop, GONE)
     shop.drop(GONE)
     found = shop.forget(GONE, "--set", "reindex.rebuild_above=0")
     assert found["how"] == "rebuilt"
-    assert _holding(shop, GONE.encode()) == []
+    assert _holding(shop, traces["indexed"]) == _tables_with(shop, GONE) == []
     assert shop.run("versions", "verify")["problems"] == []
 
 
