@@ -28,6 +28,10 @@ DIGITS = str(Path(__file__).resolve().parents[2] / "configs" / "digits.yaml")
         (["versions", "gcc", "--store", "nowhere"], "choose from 'list', 'show', 'verify', 'diff', 'rollback', 'gc'"),
         (["versions", "show", "latest", "--store", "nowhere"], "an id of 16 hex digits is expected"),
         (["versions", "diff", "--store", "nowhere"], "the following arguments are required: A"),
+        (["why", "--store", "nowhere"], "the following arguments are required: ITEM_ID"),
+        (["forget", "--config", DIGITS], "the following arguments are required: ITEM_ID"),
+        (["forget", "digit-0000"], "the following arguments are required: --config"),
+        (["forget", "digit-0000", "--config", DIGITS, "--within", "day"], "invalid float value: 'day'"),
         (["evaluate", "--config", DIGITS, "--runner=FlinkRunner"], "unknown argument --runner=FlinkRunner"),
     ],
 )
@@ -64,8 +68,18 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("run", "preprocess", "train", "index", "evaluate", "search", "report", "versions"):
+    for name in ("run", "preprocess", "train", "index", "evaluate", "search", "why", "forget", "report", "versions"):
         assert name in shown
+
+
+@pytest.mark.parametrize("name", ["why", "forget"])
+def test_help_of_why_and_forget_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"examples:\n  ruiji {name} digit-0007 --config configs/digits.yaml" in shown
+    assert "item_id as in the catalog" in shown
 
 
 @pytest.mark.parametrize("action", ["list", "show", "verify", "diff", "rollback", "gc"])
