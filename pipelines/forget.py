@@ -56,7 +56,8 @@ def forget(main: Main) -> None:
 def _listed(stages: Stages, settings: Settings, ids: tuple[str, ...]) -> dict[str, int | None]:
     """The items that the catalog holds, with their rows."""
     rows = catalog_rows(stages.source(), settings.catalog.allow_outside)
-    return {item_id: row for item_id, row in rows if item_id in ids}
+    sought = set(ids)
+    return {item_id: row for item_id, row in rows if item_id in sought}
 
 
 def _publish_without(main: Main, settings: Settings, scratch: Path, ids: tuple[str, ...]) -> Published:

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import pipelines.forget
 from pipelines.cli import main
 from sim_transforms.commands.artefacts import DecodedMedia, load_embeddings
 from sim_transforms.commands.whereabouts import places_in_examples
@@ -257,7 +256,16 @@ def test_forget_takes_a_rejected_item_out_of_the_rejects(shop: Shop) -> None:
     assert _holding(shop, DAMAGED.encode()) == _tables_with(shop, DAMAGED) == []
 
 
-@pytest.mark.parametrize("step", ["forget_artefacts", "forget_versions"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "pipelines.forget.forget_artefacts",
+        "sim_transforms.commands.forget_artefacts.forget_embeddings",
+        "sim_transforms.commands.forget_artefacts._forget_rows",
+        "pipelines.forget.forget_versions",
+        "sim_transforms.commands.forget.remove_version",
+    ],
+)
 def test_forget_that_was_killed_between_its_steps_is_completed_by_the_next(
     shop: Shop, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +276,7 @@ def test_forget_that_was_killed_between_its_steps_is_completed_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipelines.forget, step, killed)
+        patched.setattr(step, killed)
         shop.forget(GONE, expect=130)
     assert shop.run("versions", "verify")["problems"] == []
     assert _holding(shop, traces["indexed"])
