@@ -59,6 +59,7 @@ from sim_transforms.records.manifests import ModelManifest, VersionManifest
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.leases import KeptLease
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import publish
@@ -72,8 +73,13 @@ def reindex(main: Main) -> None:
     settings = main.settings()
     main.check_flags(settings)
     stages = Stages(main, settings)
-    with workdir_lock(stages.workdir), scratch_folder(stages.workdir, "reindex") as scratch:
-        run = Reindex(main, settings, stages, scratch)
+    store = open_store(settings.store)
+    with (
+        workdir_lock(stages.workdir),
+        KeptLease(store, f"reindex-{settings.name}") as lease,
+        scratch_folder(stages.workdir, "reindex") as scratch,
+    ):
+        run = Reindex(main, settings, stages, (scratch, lease))
         reason = run.why_embed_all()
         if reason is None:
             result = run.run(main.arguments.reread)
@@ -107,14 +113,15 @@ class Reindex:
         main: the command.
         settings: of the catalog.
         stages: where its artefacts lie.
-        scratch: empty folder that all workers share.
+        held: an empty folder that all workers share, and the lease that keeps other runs out.
     """
 
-    def __init__(self, main: Main, settings: Settings, stages: Stages, scratch: Path) -> None:
+    def __init__(self, main: Main, settings: Settings, stages: Stages, held: tuple[Path, KeptLease]) -> None:
         """Opens what is published; imports no TensorFlow before there is something to embed."""
         from sim_transforms.commands.published import Opened, open_latest
 
-        self._main, self._settings, self._stages, self._scratch = main, settings, stages, scratch
+        self._main, self._settings, self._stages = main, settings, stages
+        self._scratch, self._lease = held
         self._options: PipelineOptions = main.options(settings)
         self._model = ModelManifest.load(stages.model)
         self._opened: Opened = open_latest(settings.store)
@@ -283,6 +290,7 @@ class Reindex:
         )
         described = replace(described, recall_target=settings.index.recall_target)
         write_timings(folder, timings)
+        self._lease.check()
         return publish(self._store, folder, described)
 
     def _rebuild(self, change: CatalogChange) -> str:
@@ -300,6 +308,7 @@ class Reindex:
             folder, sizes, built.outcome, built.manifest, settings.index, calibration, settings.search
         )
         write_timings(folder, {"graph_seconds": round(built.graph_seconds, 3)})
+        self._lease.check()
         return publish_version(self._store, folder, described)
 
     def _remember(self) -> None:
