@@ -31,7 +31,7 @@ from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.index_input import open_embeddings
 from sim_transforms.media.catalog import CatalogPlan, plan_catalog
 from sim_transforms.media.image import image_shape
-from sim_transforms.options import runs_here
+from sim_transforms.options import pipeline_options, runs_here
 from sim_transforms.patch_version import PatchVersion, plan_patch, read_exact
 from sim_transforms.publish_patch import (
     CatalogChange,
@@ -65,6 +65,8 @@ from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import publish
 
 _SUBSET = "items.parquet"
+# Up to so many items a job is done before further processes would have started.
+_LIGHT_ITEMS = 20_000
 _BUILT_WITH = ("m", "ef_construction", "seed", "neighbor_shards", "layout")
 
 
@@ -172,6 +174,12 @@ class Reindex:
         self._remember()
         return self._answer(how, version, totals, embedded, diff)
 
+    def _options_for(self, items: int) -> PipelineOptions:
+        """Options of a job over some items: one process for few, unless the runner was chosen."""
+        if items > _LIGHT_ITEMS or self._main.beam_flags or self._settings.beam:
+            return self._options
+        return pipeline_options(["--runner=FnApiRunner", "--direct_running_mode=in_memory"], {}, [])
+
     def _compare(self, plan: CatalogPlan, reread: bool) -> CatalogDiff:
         fresh, rows = self._scratch / "sources", self._scratch / "rows"
         fresh.mkdir()
@@ -186,7 +194,7 @@ class Reindex:
             reread,
             str(rows) if runs_here(self._options) else None,
         )
-        with beam.Pipeline(options=self._options) as pipeline:
+        with beam.Pipeline(options=self._options_for(max(plan.rows, self._manifest.items))) as pipeline:
             parts = pipeline | "DiffCatalog" >> transform
             parts["differences"] | "HandBackDiff" >> HandBack(str(rows / "diff"), key=_no_order)
             parts[FAILED] | "HandBackFailed" >> HandBack(str(rows / "failed"))
@@ -214,14 +222,15 @@ class Reindex:
             workdir=str(folder),
             preprocess=replace(self._settings.preprocess, max_reject_share=1.0),
         )
-        write(settings, subset, examples, rows, self._options)
+        options = self._options_for(len(references))
+        write(settings, subset, examples, rows, options)
         reports, failed = read_rows(str(rows / "reports.rows")), read_rows(str(rows / "failed.rows"))
         rejected = tuple(sorted([*failed, *(item for report in reports for item in report.failed)]))
         if len(rejected) == len(references):
             return Embedded(schema.empty_table(), rejected, 0)
         totals = close_examples(examples, reports, failed, subset, settings.preprocess, folder / "rejects.parquet")
         write_manifest(examples, reports, totals, subset, image_shape(settings.media), settings)
-        manifest = embed(examples, self._stages.model, embeddings, rows, self._options)
+        manifest = embed(examples, self._stages.model, embeddings, rows, options)
         tables = [pq.read_table(embeddings / entry.name) for entry in manifest.files]
         return Embedded(pa.concat_tables(tables).cast(schema).sort_by("item_id"), rejected, manifest.inferences)
 
@@ -281,7 +290,7 @@ class Reindex:
         )
         write_patched_items(self._opened.folder / _SUBSET, folder / _SUBSET, change, planned.rows)
         asked = ask(planned, folder / _SUBSET, settings.index)
-        with beam.Pipeline(options=self._options) as pipeline:
+        with beam.Pipeline(options=self._options_for(manifest.items)) as pipeline:
             pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(self._options))
         sizes = assemble_patch(folder, self._opened.folder, planned)
         timings = {"patch_seconds": round(time.monotonic() - began, 3)}
