@@ -109,8 +109,8 @@ def choose_ef(
         if at + 1 == len(rungs):
             sure = f"{recalls.mean():.6f} ({sure_recall(recalls):.6f} for sure) on {len(recalls)} queries"
             raise RecallError(
-                f"recall@{k} is {sure} at ef_search {rungs[at]}, below index.recall_target {target}: the version is not "
-                f"published; {advice}, or lower the target"
+                f"recall@{k} is {sure} at ef_search {rungs[at]}, below index.recall_target {target}: the version "
+                f"is not published; {advice}, or lower the target"
             )
         at += 1
         recalls = measure(rungs[at], None)
