@@ -7,7 +7,7 @@ ruiji forget digit-0007 digit-0008 --config configs/digits.yaml --within 24 --js
 from pathlib import Path
 
 from pipelines._main import Main
-from pipelines.next_version import NextVersion
+from pipelines.next_version import NextVersion, job_name
 from pipelines.stages import Stages
 from sim_transforms.commands.forget import (
     Published,
@@ -26,6 +26,7 @@ from sim_transforms.commands.whereabouts import catalog_rows, rows_in_version
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.leases import KeptLease
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import latest
 from sim_transforms.withdraw_items import settings_of_version, shown_by_centroid, withdrawal
@@ -40,11 +41,16 @@ def forget(main: Main) -> None:
     stages = Stages(main, settings)
     listed = _listed(stages, settings, ids)
     check_catalog(settings.catalog.source, listed, given.keep_in_catalog)
-    with workdir_lock(stages.workdir), scratch_folder(stages.workdir, "forget") as scratch:
+    store = open_store(settings.store)
+    with (
+        workdir_lock(stages.workdir),
+        KeptLease(store, job_name(settings)) as lease,
+        scratch_folder(stages.workdir, "forget") as scratch,
+    ):
         # The version first: what fails later is found again, and a version that misses its recall leaves all as it was.
-        published = _publish_without(main, settings, scratch, ids)
+        published = _publish_without(main, settings, (scratch, lease), ids)
         taken = forget_artefacts(stages.workdir, ids)
-        older = forget_versions(open_store(settings.store), ids, within_seconds)
+        older = forget_versions(store, ids, within_seconds)
     unknown = unknown_items(ids, published, taken, older)
     receipt = Receipt(ids, published, taken, older, unknown, tuple(sorted(listed)))
     main.answer(receipt_json(receipt), receipt_text(receipt))
@@ -60,7 +66,7 @@ def _listed(stages: Stages, settings: Settings, ids: tuple[str, ...]) -> dict[st
     return {item_id: row for item_id, row in rows if item_id in sought}
 
 
-def _publish_without(main: Main, settings: Settings, scratch: Path, ids: tuple[str, ...]) -> Published:
+def _publish_without(main: Main, settings: Settings, held: tuple[Path, KeptLease], ids: tuple[str, ...]) -> Published:
     """Patches LATEST where it holds an item, and moves LATEST on."""
     store = open_store(settings.store)
     current = latest(store)
@@ -75,7 +81,8 @@ def _publish_without(main: Main, settings: Settings, scratch: Path, ids: tuple[s
         if shown_by_centroid(opened.folder, opened.manifest, rows)
         else None
     )
+    scratch, lease = held
     chosen = settings_of_version(opened.manifest, settings)
-    following = NextVersion(opened, store, chosen, scratch, main.options(settings), main.notify)
+    following = NextVersion(opened, store, chosen, scratch, main, lease)
     how, version = following.publish(withdrawal(opened.manifest, rows), reason)
     return Published(opened.version, version or opened.version, how, rows)

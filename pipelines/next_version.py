@@ -5,18 +5,18 @@ What `ruiji reindex` and `ruiji forget` share; each brings its own CatalogChange
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines._main import Main
 from pipelines.index import build_index
 from sim_transforms.commands.published import Opened
 from sim_transforms.errors import RecallError
 from sim_transforms.index_input import open_embeddings
-from sim_transforms.options import runs_here
+from sim_transforms.options import pipeline_options, runs_here
 from sim_transforms.patch_version import PatchVersion, plan_patch, read_exact
 from sim_transforms.publish_patch import (
     CatalogChange,
@@ -30,11 +30,26 @@ from sim_transforms.publish_patch import (
 from sim_transforms.publish_version import assemble_version, make_manifest, write_timings
 from sim_transforms.rebuild_version import write_live_embeddings
 from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.leases import KeptLease
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import publish
 
 _ITEMS = "items.parquet"
+# Up to so many items a job is done before further processes would have started.
+_LIGHT_ITEMS = 20_000
 _BUILT_WITH = ("m", "ef_construction", "seed", "neighbor_shards", "layout")
+
+
+def job_name(settings: Settings) -> str:
+    """Of the lease in the store that lets one run at a time change the versions of a catalog."""
+    return f"reindex-{settings.name}"
+
+
+def options_for(main: Main, settings: Settings, items: int) -> PipelineOptions:
+    """Options of a job over some items: one process for few, unless the runner was chosen."""
+    if items > _LIGHT_ITEMS or main.beam_flags or settings.beam:
+        return main.options(settings)
+    return pipeline_options(["--runner=FnApiRunner", "--direct_running_mode=in_memory"], {}, [])
 
 
 @dataclass(frozen=True)
@@ -46,16 +61,16 @@ class NextVersion:
         store: that holds it.
         settings: of the catalog.
         scratch: folder that all workers share; its sub-folders patch, version, parts, rebuilt and live are used.
-        options: of Beam.
-        notify: told why an index is built anew.
+        main: the command; told why an index is built anew.
+        lease: keeps other runs out; looked at before publishing.
     """
 
     opened: Opened
     store: ObjectStore
     settings: Settings
     scratch: Path
-    options: PipelineOptions
-    notify: Callable[[str], None]
+    main: Main
+    lease: KeptLease
 
     def publish(self, change: CatalogChange, reason: str | None = None) -> tuple[str, str | None]:
         """How the version was brought up to date (`unchanged`, `patched`, `rebuilt`), and the new version.
@@ -76,7 +91,7 @@ class NextVersion:
                 return "patched", self._patch(change)
             except RecallError as error:
                 reason = f"the patched index misses the target ({error})"
-        self.notify(f"the index is built anew: {reason}")
+        self.main.notify(f"{self.main.arguments.command}: the index is built anew: {reason}")
         shutil.rmtree(self.scratch / "patch", ignore_errors=True)
         return "rebuilt", self._rebuild(change)
 
@@ -108,8 +123,9 @@ class NextVersion:
         planned = plan_patch(before / "index.hnsw", parts, index_change(change, settings.index), known, settings.index)
         write_patched_items(before / _ITEMS, folder / _ITEMS, change, planned.rows)
         asked = ask(planned, folder / _ITEMS, settings.index)
-        with beam.Pipeline(options=self.options) as pipeline:
-            pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(self.options))
+        options = options_for(self.main, settings, manifest.items)
+        with beam.Pipeline(options=options) as pipeline:
+            pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(options))
         sizes = assemble_patch(folder, before, planned)
         timings = {"patch_seconds": round(time.monotonic() - began, 3)}
         described = describe_patch(
@@ -117,6 +133,7 @@ class NextVersion:
         )
         described = replace(described, recall_target=settings.index.recall_target)
         write_timings(folder, timings)
+        self.lease.check()
         return publish(self.store, folder, described)
 
     def _rebuild(self, change: CatalogChange) -> str:
@@ -127,11 +144,12 @@ class NextVersion:
             path.mkdir()
         write_live_embeddings(self.opened.folder, manifest, change, source)
         given = open_embeddings(source, None, settings.index.space)
-        built = build_index(given, parts, settings.index, self.options)
+        built = build_index(given, parts, settings.index, self.main.options(settings))
         sizes = assemble_version(folder, str(parts), built.outcome.plans, settings.index.layout)
         described = make_manifest(
             folder, sizes, built.outcome, built.manifest, settings.index, manifest.calibration, settings.search
         )
+        self.lease.check()
         write_timings(folder, {"graph_seconds": round(built.graph_seconds, 3)})
         # After the version whose items it holds, and no other: what another job has published would be lost in it.
         return publish(self.store, folder, replace(described, parent=self.opened.version))

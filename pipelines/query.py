@@ -52,7 +52,9 @@ def search(main: Main) -> None:
         model=Path(model) if model else None,
         k=given.k,
     )
-    main.answer(result, search_text(result))
+    if (given.probe is not None or given.memory_budget_mib is not None) and not result["routed"]:
+        main.notify("the version is one merged file: --probe and --memory-budget-mib have no meaning for it")
+    main.answer({name: value for name, value in result.items() if name != "routed"}, search_text(result))
 
 
 def why(main: Main) -> None:

@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines._main import Main
 from pipelines.embed import embed
-from pipelines.next_version import NextVersion
+from pipelines.next_version import NextVersion, job_name, options_for
 from pipelines.preprocess import write
 from pipelines.run import Runner
 from pipelines.stages import Stages
@@ -41,6 +41,7 @@ from sim_transforms.records.manifests import ModelManifest, VersionManifest
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.leases import KeptLease
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
 
@@ -52,8 +53,13 @@ def reindex(main: Main) -> None:
     settings = main.settings()
     main.check_flags(settings)
     stages = Stages(main, settings)
-    with workdir_lock(stages.workdir), scratch_folder(stages.workdir, "reindex") as scratch:
-        run = Reindex(main, settings, stages, scratch)
+    store = open_store(settings.store)
+    with (
+        workdir_lock(stages.workdir),
+        KeptLease(store, job_name(settings)) as lease,
+        scratch_folder(stages.workdir, "reindex") as scratch,
+    ):
+        run = Reindex(main, settings, stages, (scratch, lease))
         reason = run.why_embed_all()
         if reason is None:
             result = run.run(main.arguments.reread)
@@ -87,14 +93,15 @@ class Reindex:
         main: the command.
         settings: of the catalog.
         stages: where its artefacts lie.
-        scratch: empty folder that all workers share.
+        held: an empty folder that all workers share, and the lease that keeps other runs out.
     """
 
-    def __init__(self, main: Main, settings: Settings, stages: Stages, scratch: Path) -> None:
+    def __init__(self, main: Main, settings: Settings, stages: Stages, held: tuple[Path, KeptLease]) -> None:
         """Opens what is published; imports no TensorFlow before there is something to embed."""
         from sim_transforms.commands.published import Opened, open_latest
 
-        self._main, self._settings, self._stages, self._scratch = main, settings, stages, scratch
+        self._main, self._settings, self._stages = main, settings, stages
+        self._scratch, self._lease = held
         self._options: PipelineOptions = main.options(settings)
         self._model = ModelManifest.load(stages.model)
         self._opened: Opened = open_latest(settings.store)
@@ -141,9 +148,8 @@ class Reindex:
             metadata_columns=plan.metadata_columns,
             digest=catalog_digest(self._manifest, diff.differences, embedded.table),
         )
-        how, version = NextVersion(
-            self._opened, self._store, self._settings, self._scratch, self._options, self._main.notify
-        ).publish(change)
+        following = NextVersion(self._opened, self._store, self._settings, self._scratch, self._main, self._lease)
+        how, version = following.publish(change)
         self._remember()
         return self._answer(how, version, totals, embedded, diff)
 
@@ -161,7 +167,9 @@ class Reindex:
             reread,
             str(rows) if runs_here(self._options) else None,
         )
-        with beam.Pipeline(options=self._options) as pipeline:
+        with beam.Pipeline(
+            options=options_for(self._main, self._settings, max(plan.rows, self._manifest.items))
+        ) as pipeline:
             parts = pipeline | "DiffCatalog" >> transform
             parts["differences"] | "HandBackDiff" >> HandBack(str(rows / "diff"), key=_no_order)
             parts[FAILED] | "HandBackFailed" >> HandBack(str(rows / "failed"))
@@ -189,14 +197,15 @@ class Reindex:
             workdir=str(folder),
             preprocess=replace(self._settings.preprocess, max_reject_share=1.0),
         )
-        write(settings, subset, examples, rows, self._options)
+        options = options_for(self._main, self._settings, len(references))
+        write(settings, subset, examples, rows, options)
         reports, failed = read_rows(str(rows / "reports.rows")), read_rows(str(rows / "failed.rows"))
         rejected = tuple(sorted([*failed, *(item for report in reports for item in report.failed)]))
         if len(rejected) == len(references):
             return Embedded(schema.empty_table(), rejected, 0)
         totals = close_examples(examples, reports, failed, subset, settings.preprocess, folder / "rejects.parquet")
         write_manifest(examples, reports, totals, subset, image_shape(settings.media), settings)
-        manifest = embed(examples, self._stages.model, embeddings, rows, self._options)
+        manifest = embed(examples, self._stages.model, embeddings, rows, options)
         tables = [pq.read_table(embeddings / entry.name) for entry in manifest.files]
         return Embedded(pa.concat_tables(tables).cast(schema).sort_by("item_id"), rejected, manifest.inferences)
 

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +135,13 @@ def measure_version(
         return max(described.parameters["ef_construction"], 1), (), ()
     searcher = open_index(folder, described, search)
     measure = _measurement(searcher, exact, described.space)
-    chosen = choose_ef(lambda ef: measure(ef, k), described.recall_target, k, MAX_EF, _advice(described))
+    chosen = choose_ef(partial(measure, k), described.recall_target, k, MAX_EF, _advice(described))
     found, _ = searcher.search(exact.vectors[:CANARIES], min(10, items), chosen.ef_search)
     canaries = tuple(
         Canary(int(row), tuple(int(r) for r in answer if r >= 0))
         for row, answer in zip(exact.rows[:CANARIES], found, strict=True)
     )
-    at_one = interval_of(measure(chosen.ef_search, 1), 1, chosen.ef_search)
+    at_one = interval_of(measure(1, chosen.ef_search), 1, chosen.ef_search)
     return chosen.ef_search, (at_one, chosen), canaries
 
 
@@ -151,13 +152,13 @@ def _advice(described: VersionManifest) -> str:
     return RAISE_ROUTED.format(probe=min(described.parameters["probe"], shards), shards=shards)
 
 
-def _measurement(searcher: Searcher, exact: ExactAnswer, space: str) -> Callable[[int, int], Array]:
-    """(ef_search, k) -> [q] recall@k of the sampled items."""
+def _measurement(searcher: Searcher, exact: ExactAnswer, space: str) -> Callable[..., Array]:
+    """(k, ef_search, queries) -> [q] recall@k of the first so many sampled items, all where null."""
     distances = space_of(space).to_distances(exact.distances)
 
-    def measure(ef: int, k: int) -> Array:
-        _, found = searcher.search(exact.vectors, k, ef, without=exact.rows)
-        return tie_aware_recall(found, distances[:, :k])
+    def measure(k: int, ef: int, queries: int | None = None) -> Array:
+        _, found = searcher.search(exact.vectors[:queries], k, ef, without=exact.rows[:queries])
+        return tie_aware_recall(found, distances[:queries, :k])
 
     return measure
 

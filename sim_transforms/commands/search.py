@@ -50,7 +50,7 @@ def search(
         k: number of neighbours.
 
     Returns:
-        {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match"}.
+        {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match", "routed"}.
 
     Raises:
         UsageError: none or several queries, a file that cannot be used, k, probe or budget too small.
@@ -68,7 +68,12 @@ def search(
     else:
         query = _read_vector(vector) if vector is not None else embed_media(opened, media, model)
         matches = opened.search(query, k)[0]
-    return {"version": opened.version, "matches": [asdict(m) for m in matches], "no_match": opened.no_match(matches)}
+    return {
+        "version": opened.version,
+        "matches": [asdict(m) for m in matches],
+        "no_match": opened.no_match(matches),
+        "routed": opened.manifest.layout_is_routed,
+    }
 
 
 def _read_vector(path: Path) -> Array:
@@ -114,5 +119,6 @@ def search_text(result: dict[str, Any]) -> str:
         shown = "  ".join(f"{name}={value}" for name, value in match["metadata"].items())
         lines.append(f"{match['distance']:10.6f}  {match['item_id']}  {shown}")
     if result["no_match"]:
-        lines.append("no match: the nearest item is farther than the calibrated threshold")
+        farther = "the nearest item is farther than the calibrated threshold"
+        lines.append(f"no match: {farther if result['matches'] else 'there is no other item'}")
     return "\n".join(lines)

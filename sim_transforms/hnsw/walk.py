@@ -2,8 +2,10 @@
 
 An indexed item is found too easily by itself: its own links were chosen for it, and leaving it out of the answer does
 not take them away. A walk that never steps on the query's own row has only the links that lead to its neighbours from
-elsewhere. NMSLIB has no such search; this one is the same beam (Malkov & Yashunin 2018, algorithms 2 and 5), compiled,
-over the mapped file, so that it costs little memory.
+elsewhere. Where a row links to it, the walk takes the nearest of its links in its place, as a patch would that deletes
+it; without that a row that is the only way to its neighbours, as all are in one dimension, would cut them off. NMSLIB
+has no such search; this one is the same beam (Malkov & Yashunin 2018, algorithms 2 and 5), compiled, over the mapped
+file, so that it costs little memory.
 """
 
 from pathlib import Path
@@ -65,7 +67,7 @@ def graph_of(index: NativeIndex) -> Graph:
 
 
 def walk(graph: Graph, queries: Array, without: Array, k: int, ef_search: int) -> tuple[Array, Array]:
-    """Nearest rows of each query that a beam of ef_search finds without stepping on one row.
+    """Nearest rows of each query that a beam of ef_search finds as if one row had been deleted.
 
     Args:
         graph: of the file.
@@ -109,12 +111,52 @@ def _walk(graph: Graph, queries: Array, without: Array, k: int, ef: int) -> tupl
 
 
 @numba.njit(cache=True, nogil=True)
+def _vector(graph: Graph, row: int) -> Array:
+    start = row * graph.record + _AHEAD
+    return graph.floats[start : start + graph.dimension]
+
+
+@numba.njit(cache=True, nogil=True)
 def _gap(graph: Graph, query: Array, row: int, own: int) -> np.float32:
     """Distance of a row; infinite for the one that may not be touched, where it is the entry point."""
     if row == own:
         return np.float32(np.inf)
-    start = row * graph.record + _AHEAD
-    return distance(query, graph.floats[start : start + graph.dimension], graph.inner_product)
+    return distance(query, _vector(graph, row), graph.inner_product)
+
+
+@numba.njit(cache=True, nogil=True)
+def _links(graph: Graph, row: int) -> Array:
+    """Links of a row in layer 0."""
+    count = row * graph.record + _AHEAD + graph.dimension
+    return graph.words[count + 1 : count + 1 + graph.words[count]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _instead(graph: Graph, own: int, owner: int, links: Array, lost: Array) -> int:
+    """The link that a row gets in place of `own`, whose links are `lost`: see `patch_kernels.repair`.
+
+    The nearest of those that the row does not link to, by the diversity rule; -1 where it needs none.
+    """
+    best, least = -1, np.float32(np.inf)
+    vector = _vector(graph, owner)
+    for link in lost:
+        row = int(link)
+        if row == owner or (links == row).any():
+            continue
+        gap = distance(vector, _vector(graph, row), graph.inner_product)
+        if gap < least and not _is_covered(graph, row, gap, links, own):
+            best, least = row, gap
+    return best
+
+
+@numba.njit(cache=True, nogil=True)
+def _is_covered(graph: Graph, row: int, gap: np.float32, links: Array, own: int) -> bool:
+    """Whether a link that stays is nearer to a row than its owner, `gap` away, is."""
+    vector = _vector(graph, row)
+    for link in links:  # noqa: SIM110 - a generator does not compile
+        if link != own and distance(vector, _vector(graph, int(link)), graph.inner_product) < gap:
+            return True
+    return False
 
 
 @numba.njit(cache=True, nogil=True)
@@ -127,8 +169,14 @@ def _descend(graph: Graph, query: Array, own: int) -> int:
         while moved:
             moved = False
             start = graph.starts[at] + (level - 1) * graph.width
-            for place in range(start + 1, start + 1 + graph.upper[start]):
-                row = int(graph.upper[place])
+            links = graph.upper[start + 1 : start + 1 + graph.upper[start]]
+            for link in links:
+                row = int(link)
+                if row == own:
+                    first = graph.starts[own] + (level - 1) * graph.width
+                    row = _instead(graph, own, at, links, graph.upper[first + 1 : first + 1 + graph.upper[first]])
+                if row < 0:
+                    continue
                 gap = _gap(graph, query, row, own)
                 if gap < best:
                     best, at, moved = gap, row, True
@@ -143,25 +191,30 @@ def _follow(graph: Graph, query: Array, own: int, start: int, beam: _Beam, seen:
     seen[start] = mark
     if own >= 0:
         seen[own] = mark
-    held, at = 1, 0
-    while at < held:
-        if beam.followed[at]:
+    held, at, bridged = 1, 0, False
+    while True:
+        while at < held and beam.followed[at]:
             at += 1
-            continue
-        beam.followed[at] = True
-        count = beam.rows[at] * np.int64(graph.record) + _AHEAD + graph.dimension
-        lowest = at + 1
-        for place in range(count + 1, count + 1 + graph.words[count]):
-            row = int(graph.words[place])
-            if seen[row] == mark:
+        if at < held:
+            owner, beam.followed[at] = int(beam.rows[at]), True
+        elif own >= 0 and not bridged and held < ef:
+            # All that can be reached is: over the row itself, as where it is the hub of a few others.
+            owner, bridged = own, True
+        else:
+            return held
+        links, lowest = _links(graph, owner), at + 1
+        for link in links:
+            row = int(link)
+            if row == own and owner != own:
+                row = _instead(graph, own, owner, links, _links(graph, own))
+            if row < 0 or seen[row] == mark:
                 continue
             seen[row] = mark
             gap = _gap(graph, query, row, own)
             if held < ef or gap < beam.gaps[held - 1]:
                 lowest = min(lowest, _put(beam, held, row, gap))
                 held = min(held + 1, ef)
-        at = lowest
-    return held
+        at = min(at, lowest) if owner == own else lowest
 
 
 @numba.njit(cache=True, nogil=True)

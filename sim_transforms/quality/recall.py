@@ -67,16 +67,27 @@ def sure_recall(recalls: Array) -> float:
     """
     count = len(recalls)
     error = float(recalls.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
-    return float(recalls.mean()) - _ONE_SIDED_95 * error
+    # Rounded, so that a mean which is the target is not below it by its last bit.
+    return round(float(recalls.mean()) - _ONE_SIDED_95 * error, 9)
+
+
+# A pilot on so many queries says where on the ladder to begin: the low rungs would be measured for nothing.
+PILOT_QUERIES, _PILOT_RUNGS = 100, 2
 
 
 def choose_ef(
-    measure: Callable[[int], Array], target: float, k: int, maximum: int = LADDER[-1], advice: str = RAISE
+    measure: Callable[[int, int | None], Array],
+    target: float,
+    k: int,
+    maximum: int = LADDER[-1],
+    advice: str = RAISE,
 ) -> RecallInterval:
     """The smallest ef_search of a ladder at which the target is reached for sure (`sure_recall`).
 
+    Recall is taken to grow with ef_search: rungs far below the one that a pilot finds are not measured.
+
     Args:
-        measure: ef_search -> [q] recall@k of each query.
+        measure: (ef_search, queries) -> [q] recall@k of the first so many queries, all where null.
         target: index.recall_target.
         k: neighbours of each query.
         maximum: of ef_search.
@@ -85,13 +96,22 @@ def choose_ef(
     Raises:
         RecallError: none up to `maximum` reaches it; says what to raise, which is `advice`.
     """
-    shown = "nothing was measured"
-    for ef in (ef for ef in LADDER if k <= ef <= maximum):
-        recalls = measure(ef)
-        if sure_recall(recalls) >= target:
-            return interval_of(recalls, k, ef)
-        sure = f"{sure_recall(recalls):.6f} for sure"
-        shown = f"recall@{k} is {recalls.mean():.6f} ({sure}) on {len(recalls)} queries at ef_search {ef}"
-    raise RecallError(
-        f"{shown}, below index.recall_target {target}: the version is not published; {advice}, or lower the target"
-    )
+    rungs = [ef for ef in LADDER if k <= ef <= maximum]
+    reached = (number for number, ef in enumerate(rungs) if measure(ef, PILOT_QUERIES).mean() >= target)
+    at = max(0, next(reached, len(rungs) - 1) - _PILOT_RUNGS)
+    recalls = measure(rungs[at], None)
+    while at > 0 and sure_recall(recalls) >= target:
+        below = measure(rungs[at - 1], None)
+        if sure_recall(below) < target:
+            return interval_of(recalls, k, rungs[at])
+        at, recalls = at - 1, below
+    while sure_recall(recalls) < target:
+        if at + 1 == len(rungs):
+            sure = f"{recalls.mean():.6f} ({sure_recall(recalls):.6f} for sure) on {len(recalls)} queries"
+            raise RecallError(
+                f"recall@{k} is {sure} at ef_search {rungs[at]}, below index.recall_target {target}: the version "
+                f"is not published; {advice}, or lower the target"
+            )
+        at += 1
+        recalls = measure(rungs[at], None)
+    return interval_of(recalls, k, rungs[at])

@@ -8,11 +8,12 @@ itself. `README.md` has the protocol between holders and `gc`. Leases are no par
 import contextlib
 import json
 import secrets
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from sim_transforms.errors import LeaseHeld, NotFound
+from sim_transforms.errors import LeaseHeld, NotFound, RuijiError
 from sim_transforms.storage.object_store import ObjectInfo, ObjectStore
 
 READERS = "leases/readers"
@@ -160,6 +161,50 @@ class JobLease:
 
     def _text(self) -> bytes:
         return _content(self.holder, self._ttl_seconds, self._renewals)
+
+
+class KeptLease:
+    """A job's lease that a thread renews until the `with` block ends.
+
+    Args:
+        store: that all runs of the job share.
+        name: of the job.
+        ttl_seconds: so long after this process has died the next run may start.
+
+    Raises:
+        LeaseHeld: on entering; another run is at work.
+    """
+
+    def __init__(self, store: ObjectStore, name: str, ttl_seconds: float = LEASE_SECONDS) -> None:
+        self._store, self._name, self._ttl_seconds = store, name, ttl_seconds
+        self._ended, self._lost = threading.Event(), ""
+
+    def check(self) -> None:
+        """Raises LeaseHeld where another run has taken over; call it before what only one may do."""
+        if self._lost:
+            raise LeaseHeld(self._lost)
+
+    def __enter__(self) -> Self:
+        self._lease = JobLease.acquire(self._store, self._name, self._ttl_seconds)
+        self._thread = threading.Thread(target=self._renew, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._lease.release()
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._ttl_seconds / 3):
+            try:
+                self._lease.renew()
+            except LeaseHeld as error:
+                self._lost = str(error)
+                return
+            except RuijiError:
+                # A store that does not answer for a moment: two more tries come before the time is over.
+                continue
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Leases hold while they are fresh, by the store's clock, and end by time."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sim_transforms.errors import LeaseHeld
-from sim_transforms.storage.leases import READERS, REMOVALS, Hold, JobLease, fresh_holds, store_seconds
+from sim_transforms.storage.leases import READERS, REMOVALS, Hold, JobLease, KeptLease, fresh_holds, store_seconds
 from sim_transforms.storage.object_store import ObjectStore
 from tests.contracts.stores import LaterStore, all_objects
 
@@ -101,3 +102,21 @@ def test_job_lease_of_16_at_once_has_one_holder(store: ObjectStore) -> None:
         with ThreadPoolExecutor(16) as pool:
             (holder,) = [lease for lease in pool.map(acquire, range(16)) if lease is not None]
         holder.release()
+
+
+def test_kept_lease_is_renewed_while_the_block_runs_and_given_back(store: ObjectStore) -> None:
+    with KeptLease(store, "reindex", ttl_seconds=1.5) as lease:
+        time.sleep(3)
+        with pytest.raises(LeaseHeld):
+            JobLease.acquire(store, "reindex", 1.5)
+        lease.check()
+    JobLease.acquire(store, "reindex", 1.5).release()
+
+
+def test_kept_lease_that_was_taken_over_says_so_before_anything_is_published(store: ObjectStore) -> None:
+    with KeptLease(store, "reindex", ttl_seconds=0.9) as lease:
+        store.write("leases/jobs/reindex", b'{"holder": "other", "ttl_seconds": 60, "renewals": 0}')
+        time.sleep(1)
+        with pytest.raises(LeaseHeld, match="taken over"):
+            lease.check()
+    assert b"other" in store.read("leases/jobs/reindex")

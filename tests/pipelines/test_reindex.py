@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines.cli import main
 from sim_transforms.lookup.open import open_version
-from tests.pipelines.small_catalogs import ONE_PROCESS, configuration, digits_catalog
+from tests.pipelines.small_catalogs import ONE_PROCESS, TWO_PROCESSES, configuration, digits_catalog
 
 pytestmark = pytest.mark.slow
 
@@ -156,7 +156,7 @@ def test_reindex_on_two_processes_gives_the_same_version(shop: Shop, tmp_path: P
     (tmp_path / "two").mkdir()
     two = shop.copy(tmp_path / "two")
     versions = []
-    for other, flags in ((shop, ONE_PROCESS), (two, ())):
+    for other, flags in ((shop, ONE_PROCESS), (two, TWO_PROCESSES)):
         other.write(other.rows[3:])
         versions.append(other.run("reindex", *flags)["version"])
     assert versions[0] == versions[1]

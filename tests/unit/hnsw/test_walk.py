@@ -36,7 +36,7 @@ def test_walk_that_leaves_nothing_out_answers_as_nmslib_does(space: str, ef: int
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_walk_is_a_beam_search_in_the_graph_without_the_row(space: str, tmp_path: Path) -> None:
+def test_walk_is_a_beam_search_in_the_graph_from_which_the_row_was_deleted(space: str, tmp_path: Path) -> None:
     path, vectors = _built(tmp_path, space)
     index = read_index(path)
     own = np.concatenate([np.arange(0, ITEMS, 50), np.flatnonzero(index.levels >= 1)[:20], [index.header.entry_row]])
@@ -47,15 +47,38 @@ def test_walk_is_a_beam_search_in_the_graph_without_the_row(space: str, tmp_path
 
 
 def _plain(index: NativeIndex, gaps: np.ndarray, own: int, ef: int) -> list[int]:
-    """Algorithms 2 and 5 of Malkov & Yashunin, the links of and to `own` taken away; it may only be started from."""
+    """Algorithms 2 and 5 of Malkov & Yashunin, links to `own` replaced; it may only be started from."""
     gaps = gaps.copy()
     gaps[own] = np.inf
+    vectors = index.records["vector"].astype(np.float64)
+
+    def without(row: int, links: list[int], lost: list[int]) -> list[int]:
+        if own not in links or row == own:
+            return links
+        space = "inner_product" if index.header.is_inner_product else "l2"
+        kept = [link for link in links if link != own]
+        spare = [other for other in lost if other not in (*links, row)]
+        near = wide_distances(space, vectors[[row]], vectors[spare])[0] if spare else np.zeros(0)
+        covered = [
+            (wide_distances(space, vectors[[other]], vectors[kept])[0] < gap).any()
+            for other, gap in zip(spare, near, strict=True)
+        ]
+        free = [(gap, other) for other, gap, hidden in zip(spare, near, covered, strict=True) if not hidden]
+        return kept + ([min(free)[1]] if free else [])
+
+    def upper(row: int, level: int) -> list[int]:
+        start = index.starts[row] + (level - 1) * (index.header.max_m + 1)
+        return index.upper[start + 1 : start + 1 + index.upper[start]].tolist()
+
+    def below(row: int) -> list[int]:
+        record = index.records[row]
+        return record["links"][: record["count"]].tolist()
+
     at = index.header.entry_row
     for level in range(index.header.max_level, 0, -1):
         while True:
-            start = index.starts[at] + (level - 1) * (index.header.max_m + 1)
-            near = index.upper[start + 1 : start + 1 + index.upper[start]]
-            best = min(near.tolist(), key=lambda row: gaps[row], default=at)
+            lost = upper(own, level) if index.levels[own] >= level else []
+            best = min(without(at, upper(at, level), lost), key=lambda row: gaps[row], default=at)
             if not gaps[best] < gaps[at]:
                 break
             at = best
@@ -64,8 +87,7 @@ def _plain(index: NativeIndex, gaps: np.ndarray, own: int, ef: int) -> list[int]
         gap, row = heapq.heappop(waiting)
         if len(kept) == ef and gap > -kept[0][0]:
             break
-        record = index.records[row]
-        for other in record["links"][: record["count"]].tolist():
+        for other in without(row, below(row), below(own)):
             if other not in seen and (len(kept) < ef or gaps[other] < -kept[0][0]):
                 heapq.heappush(waiting, (gaps[other], other))
                 heapq.heappush(kept, (-gaps[other], other))
@@ -84,6 +106,17 @@ def test_walk_leaves_out_the_row_and_finds_the_others(space: str, tmp_path: Path
     assert not (rows == own[:, None]).any()
     assert (np.sort(rows, axis=1) == np.sort(exact, axis=1)).mean() >= 0.99
     assert (np.diff(distances, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("items", [3, 5, 8, 500])
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_walk_where_each_row_is_the_way_to_the_next_finds_all(items: int, dimension: int, tmp_path: Path) -> None:
+    path, vectors = _built(tmp_path, "l2", np.random.default_rng(0).normal(size=(items, dimension)).astype(np.float32))
+    k, own = min(10, items - 1), np.arange(items)
+    rows, _ = walk(open_graph(path), vectors, own, k, 50)
+    near = nearest_rows("l2", vectors, vectors, items)
+    exact = np.array([line[line != row][:k] for row, line in enumerate(near)])
+    assert (np.sort(rows, axis=1) == np.sort(exact, axis=1)).mean() >= 0.98
 
 
 def test_walk_of_two_items_finds_the_other_and_nothing_more(tmp_path: Path) -> None:

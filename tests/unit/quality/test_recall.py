@@ -71,9 +71,12 @@ def test_recall_interval_of_seeded_samples_covers_the_true_recall() -> None:
 
 
 def _measure(recall_of: dict[int, float], asked: list[int]):
-    def measure(ef: int) -> np.ndarray:
-        asked.append(ef)
-        return np.full(100, recall_of.get(ef, 1.0))
+    """Recalls of 200 queries that are all alike; notes what is asked of all of them."""
+
+    def measure(ef: int, queries: int | None) -> np.ndarray:
+        if queries is None:
+            asked.append(ef)
+        return np.full(queries or 200, recall_of.get(ef, 1.0))
 
     return measure
 
@@ -84,12 +87,26 @@ def test_choose_ef_takes_the_smallest_that_reaches_the_target() -> None:
     assert (chosen.ef_search, chosen.recall, asked) == (16, 0.95, [10, 12, 16])
 
 
+def test_choose_ef_begins_near_the_rung_that_a_pilot_finds() -> None:
+    asked: list[int] = []
+    recalls = {ef: 0.5 for ef in LADDER if ef < 200}
+    assert choose_ef(_measure(recalls, asked), 0.9, 10).ef_search == 200
+    assert asked == [128, 160, 200]
+
+
+def test_choose_ef_goes_down_where_the_pilot_was_unlucky() -> None:
+    def measure(ef: int, queries: int | None) -> np.ndarray:
+        return np.full(queries or 200, float(ef >= (400 if queries else 24)))
+
+    assert choose_ef(measure, 0.9, 10).ef_search == 24
+
+
 def test_choose_ef_allows_for_the_error_of_the_sample() -> None:
     """A mean that reaches the target on few queries that differ is not enough; on many it is."""
     few = np.array([0.9, 1.0] * 10)
     for recalls, ef in ((few, 12), (np.tile(few, 100), 10)):
         answers = {10: recalls, 12: np.ones(20)}
-        assert choose_ef(lambda rung, answers=answers: answers[rung], 0.945, 10).ef_search == ef
+        assert choose_ef(lambda rung, queries, answers=answers: answers[rung][:queries], 0.945, 10).ef_search == ef
 
 
 def test_sure_recall_is_below_the_true_one_in_19_of_20_samples() -> None:
