@@ -87,6 +87,8 @@ def _local_folder(store: ObjectStore, version: str, manifest: VersionManifest) -
 
 def _fetched_problem(store: ObjectStore, version: str, name: str, folder: Path) -> str:
     """Brings a file into the folder; leaves it out where it is missing. "" where nothing else is wrong."""
+    if _leaves(name):
+        return ""
     try:
         target = folder.joinpath(*name_parts(name))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +118,7 @@ def _folder_problems(folder: Path, manifest: VersionManifest, unread: dict[str, 
 def file_problems(folder: Path, entry: FileEntry, manifest: VersionManifest) -> list[str]:
     """What is wrong with one file of a version; empty where nothing is."""
     path = folder / entry.name
-    if ".." in Path(entry.name).parts or Path(entry.name).is_absolute():
+    if _leaves(entry.name):
         return [f"{MANIFEST} names a file outside its folder: {entry.name!r}"]
     if not path.is_file():
         return [f"{entry.name} is missing"]
@@ -129,6 +131,11 @@ def file_problems(folder: Path, entry: FileEntry, manifest: VersionManifest) -> 
     if found.crc32c != entry.crc32c or entry.sha256 not in ("", found.sha256):
         return [f"{entry.name} differs from its checksum{_whose(found, manifest)}"]
     return []
+
+
+def _leaves(name: str) -> bool:
+    """Whether a name, which a changed manifest may hold, leads out of the version's folder."""
+    return ".." in Path(name).parts or Path(name).is_absolute()
 
 
 def _whose(found: FileEntry, manifest: VersionManifest) -> str:

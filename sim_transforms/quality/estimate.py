@@ -172,8 +172,8 @@ def _shard_bytes(inputs: Inputs) -> float:
 
 
 def _graph_bytes(m: int) -> int:
-    """Of an item beside it: 2 m links in .links.npy, 2 m links with their distances in .linked.npz."""
-    return 8 * m + 16 * m
+    """Of an item beside it: 2 m links and m / 2 far ones in .links.npy, 2 m with their distances in .linked.npz."""
+    return 8 * m + 4 * max(1, m // 2) + 16 * m
 
 
 def grouped_bytes(inputs: Inputs, settings: IndexSettings) -> int:

@@ -56,6 +56,7 @@ def quiet() -> dict[str, str]:
 
 
 def published_bytes(store: Path) -> dict[str, bytes]:
-    """LATEST and every file of every version but timings.json, by name."""
-    files = [p for p in sorted(store.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    """LATEST and every file of every version but timings.json, by name; leases are no part of what is published."""
+    found = [p for p in sorted(store.rglob("*")) if p.relative_to(store).parts[0] != "leases"]
+    files = [p for p in found if p.is_file() and not p.name.startswith(".")]
     return {p.relative_to(store).as_posix(): p.read_bytes() for p in files if p.name != "timings.json"}

@@ -125,7 +125,7 @@ def test_link_shard_large_shard_is_searched_in_its_nearest_cells_nearly_exactly(
 
 def test_shard_graph_is_not_changed_by_linking() -> None:
     graph, rows, vectors, settings = _linked("l2")
-    before = ShardGraph(graph.vectors.copy(), graph.cells, graph.levels, graph.links.copy())
+    before = ShardGraph(graph.vectors.copy(), graph.cells, graph.levels, graph.links.copy(), graph.far.copy())
     link_shard(graph, FIRST, rows, vectors, settings)
     np.testing.assert_array_equal(graph.links, before.links)
     np.testing.assert_array_equal(graph.vectors, before.vectors)
