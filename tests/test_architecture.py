@@ -56,6 +56,7 @@ PUBLIC = {
     "sim_transforms.storage.leases": {
         "Hold",
         "JobLease",
+        "KeptLease",
         "fresh_holds",
         "has_ended",
         "new_holder",
