@@ -203,7 +203,7 @@ class _Field:
     def search(self, asking: Array, limit: int, settings: IndexSettings) -> tuple[Array, Array]:
         """(places [q, limit] int32, distances) that additions of other shards find, cut among themselves."""
         effort = effort_of(settings)
-        return self._cut(asking, None, (effort.foreign_candidates, effort.foreign_probes), limit)
+        return self._cut(asking, None, (effort.foreign_candidates, _eased(effort.foreign_probes)), limit)
 
     def _cut(self, asking: Array, own: Array | None, effort: tuple[int, int], limit: int) -> tuple[Array, Array]:
         queries = copy_vectors(self._vectors, asking)
@@ -224,7 +224,7 @@ class _Field:
         effort = effort_of(settings)
         place = np.empty(len(self._numbers), np.int32)
         place[self._places] = np.arange(len(self._places), dtype=np.int32)
-        reach = (effort.candidates, effort.probes)
+        reach = (effort.candidates, _eased(effort.probes))
         kept, gaps = self._cut(self._numbers[mine], place[mine], reach, settings.m)
         lists[mine, : settings.m] = np.where(kept >= 0, self._numbers[kept], -1)
         senders, places = np.nonzero(kept >= 0)
@@ -244,6 +244,11 @@ class _Field:
                 near = [tree[(place - 1) // 2]] if place else []
                 near += tree[2 * place + 1 : 2 * place + 3]
                 _put_first(lists[member], self._numbers[near], shared, self._numbers[member])
+
+
+def _eased(probes: int) -> int:
+    """Half the cells of a build: few additions share one, so that a visit costs more, and they are few of all items."""
+    return max(2, probes // 2)
 
 
 def _put_first(line: Array, near: Array, shared: Array, own: int) -> None:
