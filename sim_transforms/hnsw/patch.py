@@ -224,9 +224,10 @@ class _Field:
         effort = effort_of(settings)
         place = np.empty(len(self._numbers), np.int32)
         place[self._places] = np.arange(len(self._places), dtype=np.int32)
-        reach = (effort.candidates, _eased(effort.probes))
-        kept, gaps = self._cut(self._numbers[mine], place[mine], reach, settings.m)
-        lists[mine, : settings.m] = np.where(kept >= 0, self._numbers[kept], -1)
+        # More than in a build, where items of the shard choose each other: no item of old chooses an addition.
+        reach = (3 * effort.candidates // 2, _eased(effort.probes))
+        kept, gaps = self._cut(self._numbers[mine], place[mine], reach, 3 * settings.m // 2)
+        lists[mine, : kept.shape[1]] = np.where(kept >= 0, self._numbers[kept], -1)
         senders, places = np.nonzero(kept >= 0)
         return kept[senders, places], self._numbers[mine][senders], gaps[senders, places]
 
