@@ -202,5 +202,6 @@ def _no_thread_left() -> Any:
 
 
 def _threads() -> int:
-    """Threads but those of the fake store's gate, which live as long as the connections of its clients."""
-    return sum("process_request" not in thread.name for thread in threading.enumerate())
+    """Threads but those of the fake store's gate, which lives as long as the session."""
+    gate = ("process_request", "serve_forever")
+    return sum(not any(part in thread.name for part in gate) for thread in threading.enumerate())
