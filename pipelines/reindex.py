@@ -27,7 +27,7 @@ from sim_transforms.diff_catalog import BUCKET_ITEMS, CatalogDiff, DiffCatalog, 
 from sim_transforms.errors import CatalogError, ModelMismatch
 from sim_transforms.failures import judge_rejects, write_rejects
 from sim_transforms.finish_examples import close_examples, write_manifest
-from sim_transforms.hand_back import HandBack, read_rows
+from sim_transforms.hand_back import HandBack, read_rows, unordered
 from sim_transforms.media.catalog import CatalogPlan, plan_catalog
 from sim_transforms.media.image import image_shape
 from sim_transforms.options import runs_here
@@ -171,7 +171,7 @@ class Reindex:
             options=options_for(self._main, self._settings, max(plan.rows, self._manifest.items))
         ) as pipeline:
             parts = pipeline | "DiffCatalog" >> transform
-            parts["differences"] | "HandBackDiff" >> HandBack(str(rows / "diff"), key=_no_order)
+            parts["differences"] | "HandBackDiff" >> HandBack(str(rows / "diff"), key=unordered)
             parts[FAILED] | "HandBackFailed" >> HandBack(str(rows / "failed"))
         diff = gather_diff(read_rows(str(rows / "diff")), read_rows(str(rows / "failed")))
         repeated = diff.of("repeated")
@@ -260,10 +260,6 @@ def _write_catalog(folder: Path, references: list[MediaRef], columns: dict[str, 
     path = folder / "catalog.parquet"
     pq.write_table(pa.Table.from_pylist(rows, pa.schema([*kept, ("uri", pa.string())])), path)
     return path
-
-
-def _no_order(_: object) -> int:
-    return 0
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from sim_transforms.build_shards import BuildShards
 from sim_transforms.errors import UsageError
 from sim_transforms.find_repeats import FindRepeats, refuse_repeats, unless_repeated
 from sim_transforms.fit_partition import FitPartition
-from sim_transforms.hand_back import HandBack, read_rows
+from sim_transforms.hand_back import HandBack, read_rows, unordered
 from sim_transforms.index_input import IndexInput
 from sim_transforms.link_shards import LinkShards
 from sim_transforms.measure_recall import MeasureRecall, MeasureShards
@@ -83,7 +83,7 @@ class BuildIndex(beam.PTransform):
         stages = {"assign": files, "build": built, "merge": made, "measure": alone}
         peaks = [done | f"Peak {stage}" >> beam.Map(peak_after, stage) for stage, done in stages.items()]
         _hand_back(self.scratch, peaks | "Peaks" >> beam.Flatten() | PeakOfWorkers(), "peaks")
-        exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=_no_order)
+        exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=unordered)
         alone | "HandBackAlone" >> HandBack(_path(self.scratch, "alone"), key=_by_shard)
         return made | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
 
@@ -133,10 +133,6 @@ def _hand_back(scratch: str, rows: beam.PCollection, name: str) -> None:
 
 def _path(scratch: str, name: str) -> str:
     return str(Path(scratch) / f"{name}.rows")
-
-
-def _no_order(_: object) -> int:
-    return 0
 
 
 def _by_number(plan: object) -> int:

@@ -37,6 +37,11 @@ def write_rows(rows: list[Any], path: str, key: Callable[[Any], Any] | None = No
     return path
 
 
+def unordered(_: object) -> int:
+    """Key for elements that have no order, or of which there is one."""
+    return 0
+
+
 def read_rows(path: str) -> list[Any]:
     """Reads what the job handed back."""
     rows: list[Any] = pickle.loads(Path(path).read_bytes())

@@ -15,7 +15,7 @@ import numpy as np
 from sim_transforms.assign_shards import centroids_of, shard_arrays
 from sim_transforms.build_shards import read_graph
 from sim_transforms.group_in_files import GroupInFiles
-from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
+from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard, split_forward
 from sim_transforms.hnsw.partition import neighbor_numbers
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.records.arrays import load_arrays
@@ -75,7 +75,7 @@ def link(
     linked, forward = link_shard(read_graph(plan, settings.m), plan.first_row, rows, vectors, settings)
     save_linked(linked, plan)
     yield number, plan
-    yield from split_forward(forward, plans)
+    yield from split_forward(forward, np.array([p.first_row for p in plans]))
 
 
 def own_and_others(inputs: Iterable[Any]) -> tuple[ShardPlan, list[Any]]:
@@ -94,15 +94,6 @@ def _concatenate(blocks: list[QueryBlock], plan: ShardPlan) -> tuple[Array, Arra
         dimension = len(plan.file.centroid) // 4
         return np.zeros(0, np.int32), np.zeros((0, dimension), np.float32)
     return np.concatenate([b.rows for b in ordered]), np.concatenate([b.vectors for b in ordered])
-
-
-def split_forward(forward: Forward, plans: list[ShardPlan]) -> Iterator[tuple[int, Forward]]:
-    """Cuts answers by the shard that the query items belong to."""
-    firsts = np.array([p.first_row for p in plans])
-    homes = np.searchsorted(firsts, forward.rows, side="right") - 1
-    for home in np.unique(homes):
-        mine = homes == home
-        yield int(home), Forward(forward.rows[mine], forward.candidates[mine], forward.distances[mine])
 
 
 def linked_path(plan: ShardPlan) -> Path:

@@ -19,7 +19,7 @@ from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.build_upper import build_upper
 from sim_transforms.hnsw.connect import anchors_of
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
-from sim_transforms.hnsw.link import Forward, foreign_links
+from sim_transforms.hnsw.link import Forward, foreign_links, join_forward
 from sim_transforms.hnsw.merge import merge_shard, upper_of
 from sim_transforms.hnsw.upper import UpperLayers
 from sim_transforms.link_shards import load_linked, own_and_others
@@ -72,24 +72,11 @@ def write_records(
     """Merges own, reverse and cross links of one shard and writes its records."""
     number, inputs = element
     plan, found = own_and_others(inputs)
-    graph, forward = read_graph(plan, settings.m), _concatenate(found, foreign_links(settings))
+    graph, forward = read_graph(plan, settings.m), join_forward(found, foreign_links(settings))
     anchors = anchors_of(number, roots_of(plans))
     links = merge_shard(load_linked(plan), forward, graph, anchors, settings.space)
     write_file(records_part(parts, number), record_bytes(graph.vectors, plan.first_row, links))
     return plan
-
-
-def _concatenate(pieces: list[Forward], width: int) -> Forward:
-    # In the order of the candidates' shards, whatever order the runner has.
-    ordered = sorted(pieces, key=lambda f: (int(f.candidates.max(initial=-1)), int(f.rows[0])))
-    if not ordered:
-        empty = np.zeros((0, width))
-        return Forward(np.zeros(0, np.int32), empty.astype(np.int32), empty.astype(np.float32))
-    return Forward(
-        np.concatenate([f.rows for f in ordered]),
-        np.concatenate([f.candidates for f in ordered]),
-        np.concatenate([f.distances for f in ordered]),
-    )
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ import numpy as np
 
 from sim_transforms.build_index import K
 from sim_transforms.group_in_files import GroupInFiles
-from sim_transforms.hand_back import HandBack, read_rows
-from sim_transforms.hnsw.connect import anchors_of
+from sim_transforms.hand_back import HandBack, read_rows, unordered
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, record_type, upper_bytes
-from sim_transforms.hnsw.link import Forward
+from sim_transforms.hnsw.link import Forward, foreign_links, join_forward, split_forward
 from sim_transforms.hnsw.memory import give_memory_back
 from sim_transforms.hnsw.patch import (
     Additions,
@@ -25,14 +24,14 @@ from sim_transforms.hnsw.patch import (
     ShardPatch,
     finish_shard,
     open_published,
+    patch_anchors,
     patch_shard,
-    place_additions,
 )
-from sim_transforms.hnsw.patch_upper import OldUpper, patch_upper, read_upper
+from sim_transforms.hnsw.patch_upper import patch_upper, read_upper
 from sim_transforms.hnsw.patch_whole import (
     Change,
-    group_additions,
     levels_of,
+    place_change,
     range_vectors,
     shard_rows,
 )
@@ -112,26 +111,14 @@ def plan_patch(
         parts: of the version: row ranges, centroids [shards, d], free rows [f].
         settings: that the version was built with.
     """
-    old_ranges, centroids, free = parts
-    items = old_ranges[-1].end_row if old_ranges else 0
-    additions, order = group_additions(change, centroids, settings)
-    gone = np.zeros(items, np.bool_)
-    gone[free] = True
-    gone[change.deleted] = True
-    rows = [shard_rows(old_ranges, shard) for shard in range(len(centroids))]
-    final, appended = place_additions([own[gone[own]] for own in rows], additions.starts, items)
-    ranges = (*old_ranges, *(RowRange(*entry) for entry in appended))
-    live = np.zeros(ranges[-1].end_row if ranges else 0, np.bool_)
-    live[:items] = ~gone
-    live[final] = True
-    old = read_upper(open_published(source, gone, additions.vectors))
-    arrays = (gone, *(getattr(additions, name) for name in _ADDITIONS), final, live, old.rows, old.levels)
-    for name, array in zip(_ARRAYS, arrays, strict=True):
+    placed = place_change(change, parts, settings)
+    additions, patched = placed.additions, placed.patched
+    old = read_upper(open_published(source, placed.gone, additions.vectors))
+    own = (getattr(additions, name) for name in _ADDITIONS)
+    for name, array in zip(_ARRAYS, (placed.gone, *own, placed.final, placed.live, old.rows, old.levels), strict=True):
         np.save(scratch / f"{name}.npy", array)
-    given = np.empty(len(order), np.int32)
-    given[order] = final
-    plan = PatchPlan(str(source), str(scratch), tuple(old_ranges), ranges, len(centroids), settings)
-    return PlannedPatch(plan, given, np.flatnonzero(~live).astype(np.int32))
+    plan = PatchPlan(str(source), str(scratch), tuple(parts[0]), patched.row_ranges, len(parts[1]), settings)
+    return PlannedPatch(plan, patched.rows, patched.free)
 
 
 @dataclass
@@ -167,7 +154,7 @@ class PatchVersion(beam.PTransform):
         answers = written | "Answer" >> beam.Map(answer, plan, self.asked)
         exact = answers | "Nearest" >> beam.CombineGlobally(NearestOfAll(K))
         done = exact | "FinishAnswers" >> beam.Map(finish_answers, self.asked, K)
-        return done | "HandBackExact" >> HandBack(str(Path(plan.scratch) / "exact.rows"), key=_no_order)
+        return done | "HandBackExact" >> HandBack(str(Path(plan.scratch) / "exact.rows"), key=unordered)
 
 
 @dataclass(frozen=True)
@@ -190,17 +177,11 @@ def patch(shard: int, plan: PatchPlan) -> Patched:
     give_memory_back()
     published, additions = plan.published(), plan.additions()
     rows = shard_rows(plan.old_ranges, shard)
-    upper = OldUpper(plan.array("upper_rows"), plan.array("upper_levels"), np.zeros(0, np.int64), rows, 0)
-    made, found = patch_shard(published, shard, rows, levels_of(upper, rows), additions, plan.settings)
+    levels = levels_of(plan.array("upper_rows"), plan.array("upper_levels"), rows)
+    made, found = patch_shard(published, shard, rows, levels, additions, plan.settings)
     with replace_file(_patch_path(plan, shard)) as temporary, temporary.open("wb") as file:
         np.savez(file, live=made.live, home=made.home, links=made.links, gaps=made.gaps)
-    homes = np.searchsorted(additions.starts, found.rows - published.header.items, side="right") - 1
-    pieces = [(int(home), _part(found, homes == home)) for home in np.unique(homes)]
-    return Patched(shard, made.root, tuple(pieces))
-
-
-def _part(found: Forward, mine: Array) -> Forward:
-    return Forward(found.rows[mine], found.candidates[mine], found.distances[mine])
+    return Patched(shard, made.root, tuple(split_forward(found, additions.starts[:-1] + published.header.items)))
 
 
 def _patch_path(plan: PatchPlan, shard: int) -> Path:
@@ -223,10 +204,10 @@ def finish(
 ) -> Iterator[tuple[int, Any]]:
     """Finishes one shard and writes its lists; additions that stand in rows of another shard are sent there."""
     shard, inputs = element
-    pieces = sorted((f for f in inputs if isinstance(f, Forward)), key=_first_candidate)
+    found = join_forward((f for f in inputs if isinstance(f, Forward)), foreign_links(plan.settings))
     published, final = plan.published(), plan.array("final")
     made = _load_patch(plan, shard, dict(roots)[shard])
-    numbers, links = finish_shard(published, made, _joined(pieces, plan), final, _anchors(shard, roots))
+    numbers, links = finish_shard(published, made, found, final, patch_anchors(shard, roots))
     owners = _owners(plan, numbers)
     mine = owners == shard
     with replace_file(_lists_path(plan, shard)) as temporary, temporary.open("wb") as file:
@@ -237,30 +218,9 @@ def finish(
         yield owner, (numbers[there], links[there])
 
 
-def _first_candidate(found: Forward) -> tuple[int, int]:
-    # In the order of the shards that they come from, whatever order the runner has.
-    return int(found.candidates.max(initial=-1)), int(found.rows[0])
-
-
-def _joined(pieces: list[Forward], plan: PatchPlan) -> Forward:
-    width = max(1, plan.settings.m // 2)
-    nothing = Forward(np.zeros(0, np.int32), np.zeros((0, width), np.int32), np.zeros((0, width), np.float32))
-    parts = [nothing, *pieces]
-    return Forward(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("rows", "candidates", "distances")))
-
-
 def _load_patch(plan: PatchPlan, shard: int, root: int) -> ShardPatch:
     arrays = load_arrays(_patch_path(plan, shard))
-    return ShardPatch(shard, arrays["live"], arrays["home"], arrays["links"], arrays["gaps"], root, 0)
-
-
-def _anchors(shard: int, roots: list[tuple[int, int]]) -> Array:
-    """Roots above and below this shard's in the tree of the shards that hold something."""
-    held = sorted((number, root) for number, root in roots if root >= 0)
-    numbers = [number for number, _ in held]
-    if shard not in numbers:
-        return np.zeros(0, np.int32)
-    return anchors_of(numbers.index(shard), np.array([root for _, root in held], np.int64))
+    return ShardPatch(shard, arrays["live"], arrays["home"], arrays["links"], arrays["gaps"], root)
 
 
 def _owners(plan: PatchPlan, rows: Array) -> Array:
@@ -339,7 +299,3 @@ def read_exact(plan: PatchPlan) -> ExactAnswer:
     (exact,) = read_rows(str(Path(plan.scratch) / "exact.rows"))
     found: ExactAnswer = exact
     return found
-
-
-def _no_order(_: object) -> int:
-    return 0

@@ -5,7 +5,6 @@ Runs on the driver, in memory that grows with the change and not with the catalo
 
 import hashlib
 import heapq
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,12 +213,3 @@ def churn_of(change: CatalogChange, items: int) -> float:
     """Added, changed and removed items as a share of those there were; a changed one counts once."""
     added, removed = change.fresh.num_rows, len(change.deleted)
     return max(added, removed) / max(items, 1)
-
-
-def link_files(before: Path, folder: Path, names: Sequence[str]) -> None:
-    """Takes files over that have not changed, without copying where the file system can."""
-    for name in names:
-        try:
-            os.link(before / name, folder / name)
-        except OSError:
-            (folder / name).write_bytes((before / name).read_bytes())

@@ -4,6 +4,7 @@ Both directions are cut here, where the vectors of both sides are: what an item 
 cut among themselves) and what this shard's items get back (own links and incoming ones, cut jointly).
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,32 @@ def link_shard(
     foreign = np.concatenate([np.arange(items, dtype=np.int32) + first_row, rows])
     linked = LinkedShard(first_row, np.where(links >= 0, foreign[links], -1).astype(np.int32), distances)
     return linked, Forward(rows, np.where(kept >= 0, kept + first_row, -1).astype(np.int32), gaps)
+
+
+def join_forward(pieces: Iterable[Forward], width: int) -> Forward:
+    """Answers of several shards as one, in the order of the shards that they come from; `width` of none."""
+    nothing = Forward(np.zeros(0, np.int32), np.zeros((0, width), np.int32), np.zeros((0, width), np.float32))
+    ordered = [nothing, *sorted(pieces, key=_source)]
+    return Forward(
+        *(np.concatenate([getattr(p, name) for p in ordered]) for name in ("rows", "candidates", "distances"))
+    )
+
+
+def _source(found: Forward) -> tuple[int, int]:
+    return int(found.candidates.max(initial=-1)), int(found.rows[0]) if len(found.rows) else -1
+
+
+def split_forward(forward: Forward, firsts: Array) -> Iterator[tuple[int, Forward]]:
+    """Cuts answers by the shard that the query items belong to: (shard, its items' answers).
+
+    Args:
+        forward: of one shard.
+        firsts: [shards] first row or number of each shard, ascending; of an empty one that of the next.
+    """
+    homes = np.searchsorted(firsts, forward.rows, side="right") - 1
+    for home in np.unique(homes):
+        mine = homes == home
+        yield int(home), Forward(forward.rows[mine], forward.candidates[mine], forward.distances[mine])
 
 
 def foreign_links(settings: IndexSettings) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from sim_transforms.hnsw.build import effort_of
 from sim_transforms.hnsw.cell_search import CellSearch
 from sim_transforms.hnsw.cells import Cells, arrange_distinct
-from sim_transforms.hnsw.connect import connect
+from sim_transforms.hnsw.connect import anchors_of, connect
 from sim_transforms.hnsw.file_format import HEADER_BYTES, Header, read_header
 from sim_transforms.hnsw.kernels import cut_candidates, merge_nearest
 from sim_transforms.hnsw.link import Forward, foreign_links
@@ -115,7 +115,6 @@ class ShardPatch:
         links: [r + h, 2 m] int32 rows and numbers, of both.
         gaps: [h, 2 m] float32 distances of the additions' links.
         root: row or number of the highest level, -1 in an empty shard.
-        repaired: lists that pointed at a row that is gone.
     """
 
     number: int
@@ -124,7 +123,6 @@ class ShardPatch:
     links: Array
     gaps: Array
     root: int
-    repaired: int
 
 
 def patch_shard(
@@ -147,7 +145,7 @@ def patch_shard(
     live, items = rows[stays], published.header.items
     home = additions.home(shard) + np.int32(items)
     links = published.links_of(live)
-    repaired = _repair(published, links, live)
+    _repair(published, links, live)
     numbers = np.concatenate([live, home]).astype(np.int32)
     lists = np.concatenate([links, np.full((len(home), links.shape[1]), -1, np.int32)])
     field = _Field(published.vectors, numbers, len(live))
@@ -164,16 +162,14 @@ def patch_shard(
     root = int(numbers[np.argmax(high)]) if len(numbers) else -1
     own = gaps_of(lists[len(live) :], home, published.vectors)
     found = np.where(kept >= 0, numbers[kept] if len(numbers) else kept, -1).astype(np.int32)
-    return ShardPatch(shard, live, home, lists, own, root, repaired), Forward(foreign, found, gaps)
+    return ShardPatch(shard, live, home, lists, own, root), Forward(foreign, found, gaps)
 
 
-def _repair(published: Published, links: Array, live: Array) -> int:
+def _repair(published: Published, links: Array, live: Array) -> None:
     """Repairs the lists of the live rows in place."""
     held = links[links >= 0]
     lost = np.unique(held[published.gone[held]]).astype(np.int32)
-    if not len(lost):
-        return 0
-    return int(repair(links, live, published.gone, lost, published.links_of(lost), published.vectors))
+    repair(links, live, published.gone, lost, published.links_of(lost), published.vectors)
 
 
 class _Field:
@@ -286,10 +282,9 @@ def finish_shard(
     numbers = np.concatenate([patch.live, patch.home]).astype(np.int32)
     if len(numbers):
         _reach(published, lists, numbers, patch, anchors)
-    taken = np.concatenate([np.zeros(0, np.int32), final]).astype(np.int32)
     for array in (lists, numbers):
         new = array >= items
-        array[new] = taken[array[new] - items]
+        array[new] = final[array[new] - items]
     return numbers, lists
 
 
@@ -327,6 +322,20 @@ def _segments(patch: ShardPatch) -> tuple[Array, Array]:
             firsts += [numbers[0], *numbers[breaks + 1]]
             ends += [*(numbers[breaks] + 1), numbers[-1] + 1]
     return np.array(firsts, np.int64), np.array(ends, np.int64)
+
+
+def patch_anchors(shard: int, roots: Sequence[tuple[int, int]]) -> Array:
+    """[at most 3] roots above and below a shard's in the binary tree of the shards that hold something.
+
+    Args:
+        shard: its number.
+        roots: (shard, root) of all, in any order, the root -1 where a shard is empty.
+    """
+    held = sorted((number, root) for number, root in roots if root >= 0)
+    numbers = [number for number, _ in held]
+    if shard not in numbers:
+        return np.zeros(0, np.int32)
+    return anchors_of(numbers.index(shard), np.array([root for _, root in held], np.int64))
 
 
 def place_additions(free: Sequence[Array], starts: Array, items: int) -> tuple[Array, list[tuple[int, int, int]]]:

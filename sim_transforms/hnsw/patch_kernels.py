@@ -72,7 +72,7 @@ def _is_covered(vectors: Vectors, candidate: int, gap: np.float32, kept: Array, 
 
 
 @numba.njit(cache=True, nogil=True)
-def repair(links: Array, numbers: Array, gone: Array, lost: Array, lists: Array, vectors: Vectors) -> int:
+def repair(links: Array, numbers: Array, gone: Array, lost: Array, lists: Array, vectors: Vectors) -> None:
     """Takes links to rows that are gone out of lists and fills up from the lists of those rows, in place.
 
     A row keeps its live links. Replacements are live links of the rows that are gone, nearest first, by the diversity
@@ -86,11 +86,8 @@ def repair(links: Array, numbers: Array, gone: Array, lost: Array, lists: Array,
         lost: [g] int32, those of them that are linked to, ascending.
         lists: [g, w] int32 their links, padded with -1.
         vectors: of all.
-
-    Returns:
-        How many lists were repaired.
     """
-    repaired, width = 0, links.shape[1]
+    width = links.shape[1]
     some, gaps = np.empty(width * width, np.int32), np.empty(width * width, np.float32)
     for i in range(len(links)):
         line, whole = links[i], True
@@ -100,7 +97,6 @@ def repair(links: Array, numbers: Array, gone: Array, lost: Array, lists: Array,
                 break
         if whole:
             continue
-        repaired += 1
         old, kept, count = line.copy(), 0, 0
         degree = 0
         for link in old:
@@ -126,7 +122,6 @@ def repair(links: Array, numbers: Array, gone: Array, lost: Array, lists: Array,
             if not _is_covered(vectors, np.int64(some[place]), gaps[place], line, kept):
                 line[kept] = some[place]
                 kept += 1
-    return repaired
 
 
 @numba.njit(cache=True, nogil=True)

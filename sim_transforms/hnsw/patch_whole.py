@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 
 from sim_transforms.errors import UsageError
-from sim_transforms.hnsw.connect import anchors_of
 from sim_transforms.hnsw.file_format import header_bytes, record_bytes, upper_bytes
-from sim_transforms.hnsw.link import Forward
+from sim_transforms.hnsw.link import Forward, foreign_links, join_forward, split_forward
 from sim_transforms.hnsw.partition import centroid_of, nearest_cells
 from sim_transforms.hnsw.patch import (
     Additions,
     Published,
+    ShardPatch,
     finish_shard,
     open_published,
+    patch_anchors,
     patch_shard,
     place_additions,
 )
-from sim_transforms.hnsw.patch_upper import OldUpper, patch_upper, read_upper
+from sim_transforms.hnsw.patch_upper import patch_upper, read_upper
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.upper import UpperLayers
 from sim_transforms.hnsw.whole import shard_rows as built_shards
@@ -53,13 +54,55 @@ class Patched:
         rows: [a] int32, row of each addition, in the order in which they were given.
         free: [f] int32 rows that hold nothing, ascending.
         row_ranges: the old ones, then what was appended.
-        repaired: lists that pointed at a row that is gone.
     """
 
     rows: Array
     free: Array
     row_ranges: tuple[RowRange, ...]
-    repaired: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A change whose additions have their rows.
+
+    Attributes:
+        additions: by home shard.
+        gone: [rows before] bool: free rows, and those that are deleted.
+        final: [a] int32, row of each addition, by number.
+        live: [rows after] bool.
+        patched: the same as the caller sees it.
+    """
+
+    additions: Additions
+    gone: Array
+    final: Array
+    live: Array
+    patched: Patched
+
+
+def place_change(change: Change, parts: tuple[Sequence[RowRange], Array, Array], settings: IndexSettings) -> Placed:
+    """Gives the additions rows.
+
+    Args:
+        change: deletions and additions.
+        parts: of the version: row ranges in row order, centroids [shards, d], free rows [f].
+        settings: of the index.
+    """
+    old_ranges, centroids, free = parts
+    items = old_ranges[-1].end_row if old_ranges else 0
+    additions, order = group_additions(change, centroids, settings)
+    gone = np.zeros(items, np.bool_)
+    gone[free] = True
+    gone[change.deleted] = True
+    rows = [shard_rows(old_ranges, shard) for shard in range(len(centroids))]
+    final, appended = place_additions([own[gone[own]] for own in rows], additions.starts, items)
+    ranges = (*old_ranges, *(RowRange(*entry) for entry in appended))
+    live = np.zeros(ranges[-1].end_row if ranges else 0, np.bool_)
+    live[:items] = ~gone
+    live[final] = True
+    given = np.empty(len(order), np.int32)
+    given[order] = final
+    return Placed(additions, gone, final, live, Patched(given, np.flatnonzero(~live).astype(np.int32), ranges))
 
 
 def group_additions(change: Change, centroids: Array, settings: IndexSettings) -> tuple[Additions, Array]:
@@ -119,56 +162,40 @@ def patch_whole(
     Raises:
         UsageError: no item would be left; an index without items is built.
     """
-    row_ranges, centroids, free = parts
-    additions, order = group_additions(change, centroids, settings)
-    items = row_ranges[-1].end_row if row_ranges else 0
-    gone = np.zeros(items, np.bool_)
-    gone[free] = True
-    gone[change.deleted] = True
-    published = open_published(source, gone, additions.vectors)
-    old = read_upper(published)
-    rows = [shard_rows(row_ranges, shard) for shard in range(len(centroids))]
-    patches, found = [], []
-    for shard, own in enumerate(rows):
-        patch, forward = patch_shard(published, shard, own, levels_of(old, own), additions, settings)
-        patches.append(patch)
-        found.append(forward)
-    joined = Forward(
-        *(np.concatenate([getattr(f, name) for f in found]) for name in ("rows", "candidates", "distances"))
-    )
-    final, appended = place_additions([own[gone[own]] for own in rows], additions.starts, items)
-    ranges = (*row_ranges, *(RowRange(*entry) for entry in appended))
-    total = ranges[-1].end_row if ranges else 0
-    lists = np.full((total, 2 * settings.m), -1, np.int32)
-    if not any(len(patch.live) + len(patch.home) for patch in patches):
+    row_ranges, centroids, _ = parts
+    placed = place_change(change, parts, settings)
+    if not placed.live.any():
         raise UsageError("no item would be left after the patch; build an index without items instead")
-    roots = np.array([patch.root for patch in patches if patch.root >= 0], np.int64)
-    place = 0
+    additions, ranges = placed.additions, placed.patched.row_ranges
+    published = open_published(source, placed.gone, additions.vectors)
+    old = read_upper(published)
+    patches: list[ShardPatch] = []
+    found: list[tuple[int, Forward]] = []
+    for shard in range(len(centroids)):
+        own = shard_rows(row_ranges, shard)
+        levels = levels_of(old.rows, old.levels, own)
+        patch, forward = patch_shard(published, shard, own, levels, additions, settings)
+        patches.append(patch)
+        found += split_forward(forward, additions.starts[:-1] + published.header.items)
+    roots = [(patch.number, patch.root) for patch in patches]
+    lists = np.full((len(placed.live), 2 * settings.m), -1, np.int32)
     for patch in patches:
-        anchors = np.zeros(0, np.int32)
-        if patch.root >= 0:
-            anchors, place = anchors_of(place, roots), place + 1
-        at = np.arange(additions.starts[patch.number], additions.starts[patch.number + 1]) + items
-        mine = (joined.rows >= at[0]) & (joined.rows <= at[-1]) if len(at) else np.zeros(len(joined.rows), np.bool_)
-        home = Forward(joined.rows[mine], joined.candidates[mine], joined.distances[mine])
-        numbers, links = finish_shard(published, patch, home, final, anchors)
+        home = join_forward([piece for shard, piece in found if shard == patch.number], foreign_links(settings))
+        anchors = patch_anchors(patch.number, roots)
+        numbers, links = finish_shard(published, patch, home, placed.final, anchors)
         lists[numbers] = links
-    upper = patch_upper(published, old, additions, final, int(roots.min()), settings)
-    write_patched(target, published, (ranges, final, additions), lists, upper, settings)
-    filled = np.zeros(total, np.bool_)
-    filled[:items] = ~gone
-    filled[final] = True
-    given = np.empty(len(order), np.int32)
-    given[order] = final
-    return Patched(given, np.flatnonzero(~filled).astype(np.int32), ranges, sum(p.repaired for p in patches))
+    lowest = min(root for _, root in roots if root >= 0)
+    upper = patch_upper(published, old, additions, placed.final, lowest, settings)
+    write_patched(target, published, (ranges, placed.final, additions), lists, upper, settings)
+    return placed.patched
 
 
-def levels_of(old: OldUpper, rows: Array) -> Array:
-    """[s] int8 levels of rows."""
-    if not len(old.rows):
+def levels_of(upper_rows: Array, upper_levels: Array, rows: Array) -> Array:
+    """[s] int8 levels of rows; [u] rows of level >= 1, ascending, and their levels are given."""
+    if not len(upper_rows):
         return np.zeros(len(rows), np.int8)
-    place = np.minimum(np.searchsorted(old.rows, rows), len(old.rows) - 1)
-    return np.where(old.rows[place] == rows, old.levels[place], 0).astype(np.int8)
+    place = np.minimum(np.searchsorted(upper_rows, rows), len(upper_rows) - 1)
+    return np.where(upper_rows[place] == rows, upper_levels[place], 0).astype(np.int8)
 
 
 def write_patched(

@@ -10,7 +10,7 @@ from sim_transforms.hnsw.build_upper import build_upper
 from sim_transforms.hnsw.cells import arrange
 from sim_transforms.hnsw.connect import anchors_of
 from sim_transforms.hnsw.levels import draw_levels, highest, of_distinct
-from sim_transforms.hnsw.link import Forward, LinkedShard, link_shard
+from sim_transforms.hnsw.link import Forward, LinkedShard, foreign_links, join_forward, link_shard
 from sim_transforms.hnsw.merge import merge_shard, upper_of, write_file
 from sim_transforms.hnsw.partition import (
     centroid_of,
@@ -93,7 +93,7 @@ def merge_graphs(graphs: list[ShardGraph], firsts: Array, settings: IndexSetting
         own, found = link_shard(graph, int(firsts[number]), rows, queries, settings)
         linked.append(own)
         forward.append(found)
-    joined = Forward(*(np.concatenate([getattr(found, name) for found in forward]) for name in _FORWARD))
+    joined = join_forward(forward, foreign_links(settings))
     roots = np.array([first + highest(graph.levels) for graph, first in zip(graphs, firsts, strict=True)])
     merged = []
     for number, (graph, own) in enumerate(zip(graphs, linked, strict=True)):
@@ -101,9 +101,6 @@ def merge_graphs(graphs: list[ShardGraph], firsts: Array, settings: IndexSetting
         home = Forward(joined.rows[mine], joined.candidates[mine], joined.distances[mine])
         merged.append(merge_shard(own, home, graph, anchors_of(number, roots), settings.space))
     return merged
-
-
-_FORWARD = ("rows", "candidates", "distances")
 
 
 def _asking(graphs: list[ShardGraph], settings: IndexSettings) -> list[Array]:
