@@ -128,10 +128,9 @@ class NextVersion:
             pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(options))
         sizes = assemble_patch(folder, before, planned)
         timings = {"patch_seconds": round(time.monotonic() - began, 3)}
-        described = describe_patch(
-            folder, (self.opened.version, manifest), change, planned, sizes, read_exact(planned.plan), settings.search
-        )
-        described = replace(described, recall_target=settings.index.recall_target)
+        # Measured against the target of now, which may be another than the version's.
+        parent = (self.opened.version, replace(manifest, recall_target=settings.index.recall_target))
+        described = describe_patch(folder, parent, change, planned, sizes, read_exact(planned.plan), settings.search)
         write_timings(folder, timings)
         self.lease.check()
         return publish(self.store, folder, described)
