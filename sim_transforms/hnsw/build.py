@@ -188,7 +188,7 @@ def add_links(
         [n, w] float32 distances of the links, infinite where there is none.
     """
     order = np.argsort(receivers, kind="stable")
-    kept = link_distances(links, vectors, inner_product)
+    kept = link_distances(links, vectors, vectors, inner_product)
     ordered = (receivers[order].astype(np.int32), senders[order].astype(np.int32), gaps[order])
     add_incoming(links, kept, *ordered, vectors, inner_product)
     return kept
@@ -211,7 +211,7 @@ def insert_all(vectors: Array, settings: IndexSettings, max_m0: int) -> Array:
     shuffled = native_links(vectors, order, settings, max_m0)
     links = np.empty_like(shuffled)
     links[order] = np.where(shuffled >= 0, order[shuffled], -1)
-    gaps = link_distances(links, vectors, space_of(settings.space).is_inner_product)
+    gaps = link_distances(links, vectors, vectors, space_of(settings.space).is_inner_product)
     return np.ascontiguousarray(np.take_along_axis(links, np.argsort(gaps, axis=1, kind="stable"), axis=1))
 
 

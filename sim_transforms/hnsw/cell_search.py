@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from sim_transforms.hnsw.cells import CELL_ITEMS, Cells
 from sim_transforms.hnsw.kernels import nearest
@@ -30,13 +30,16 @@ class _OneThread:
 
     def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
+        # Looks through all loaded libraries, which takes 2 ms: once, not at every entry.
+        self._controller: ThreadpoolController | None = None
         self._limits: Any = None
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._limits = threadpool_limits(1, user_api="blas")
+                self._controller = self._controller or ThreadpoolController()
+                self._limits = self._controller.limit(limits=1, user_api="blas")
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -67,7 +70,7 @@ class CellSearch:
         if space.name == "l2":
             self._halves = ((self._vectors * self._vectors).sum(axis=1) / 2).astype(np.float32)
 
-    def search(self, queries: Array, k: int, probes: int, own: Array | None = None) -> Array:
+    def search(self, queries: Array, k: int, probes: int, own: Array | None = None, stride: int = 1) -> Array:
         """[q, d] float32 queries -> [q, k] int32 rows in no order, padded with -1.
 
         Args:
@@ -75,33 +78,37 @@ class CellSearch:
             k: candidates of each.
             probes: most cells that a query looks into.
             own: [q] int32 row that a query must not find, where queries are vectors of this shard.
+            stride: cells that a query looks into at a time, after its nearest one: more where few queries share a cell.
         """
         found = np.full((len(queries), k), -1, np.int32)
         hidden = np.full(len(queries), -1, np.int32) if own is None else own
         probes = min(probes, len(self._cells.centroids))
+        ranks = [range(first, min(first + stride, probes)) for first in range(1, probes, stride)]
         with _one_thread:
             for start in range(0, len(queries), _QUERIES):
                 part = slice(start, start + _QUERIES)
-                found[part] = self._search(queries[part], k, probes, hidden[part])
+                best = _Best(len(queries[part]), k)
+                self._search(queries[part], best, [range(min(1, probes)), *ranks], hidden[part])
+                found[part] = best.rows_found()
         return found
 
     def _moved(self, vectors: Array) -> Array:
         return vectors if self._shift is None else (vectors - self._shift).astype(np.float32)
 
-    def _search(self, queries: Array, k: int, probes: int, hidden: Array) -> Array:
-        best = _Best(len(queries), k)
-        near = nearest(queries, self._cells.centroids, probes)
+    def _search(self, queries: Array, best: "_Best", ranks: list[range], hidden: Array) -> None:
+        near = nearest(queries, self._cells.centroids, ranks[-1].stop)
         moved, cells = self._moved(queries), len(self._cells.centroids)
         # The nearest cells of all queries first: their thresholds are tight when the further cells come.
         idle = np.zeros(len(queries), np.int32)
-        for rank in range(probes):
+        for some in ranks:
             asking, before = np.flatnonzero(idle < _PATIENCE), best.added.copy()
-            order = asking[np.argsort(near[asking, rank], kind="stable")]
-            bounds = np.searchsorted(near[order, rank], np.arange(cells + 1))
+            wanted = near[asking, some.start : some.stop].ravel()
+            order = np.argsort(wanted, kind="stable")
+            bounds = np.searchsorted(wanted[order], np.arange(cells + 1))
+            visitors = asking[order // max(len(some), 1)]
             for cell in np.flatnonzero(np.diff(bounds)):
-                self._visit(moved, order[bounds[cell] : bounds[cell + 1]], int(cell), hidden, best)
-            idle = np.where(best.added > before, 0, idle + 1)
-        return best.rows_found()
+                self._visit(moved, visitors[bounds[cell] : bounds[cell + 1]], int(cell), hidden, best)
+            idle = np.where(best.added > before, 0, idle + len(some))
 
     def _visit(self, queries: Array, asking: Array, cell: int, hidden: Array, best: "_Best") -> None:
         first, end = self._cells.starts[cell : cell + 2]

@@ -56,9 +56,9 @@ def arrange(vectors: Array, space: Space) -> tuple[Array, Cells]:
     return np.concatenate([first[order], repeated[:, 0]]), Cells(centroids, starts, twins)
 
 
-def arrange_distinct(vectors: Array, space: Space) -> tuple[Array, Array, Array]:
+def arrange_distinct(vectors: Array, space: Space, cell_items: int = CELL_ITEMS) -> tuple[Array, Array, Array]:
     """(order [n], centroids [c, d], starts [c + 1]) of the cells of n vectors that differ from each other."""
-    wanted = 1 if space.is_inner_product else max(1, math.ceil(len(vectors) / CELL_ITEMS))
+    wanted = 1 if space.is_inner_product else max(1, math.ceil(len(vectors) / cell_items))
     if wanted == 1:
         centroids, cells = vectors[:1], np.zeros(len(vectors), np.int32)
     else:

@@ -44,6 +44,7 @@ from sim_transforms.hnsw.file_header import (
     read_header,
     record_type,
 )
+from sim_transforms.hnsw.file_kernels import fill_records, fill_upper
 from sim_transforms.hnsw.upper import UpperLayers
 from sim_transforms.settings.stages import IndexSettings
 
@@ -84,7 +85,7 @@ class NativeIndex:
     starts: Array
 
 
-def record_bytes(vectors: Array, first_row: int, links: Array) -> bytes:
+def record_bytes(vectors: Array, first_row: int, links: Array) -> memoryview:
     """Records of rows first_row, first_row + 1, ...
 
     Args:
@@ -92,30 +93,20 @@ def record_bytes(vectors: Array, first_row: int, links: Array) -> bytes:
         first_row: row of the first record.
         links: [n, maxM0] int32 rows of the merged file, padded with -1 at the end.
     """
-    records = np.zeros(len(vectors), record_type(vectors.shape[1], links.shape[1]))
-    records["id"] = np.arange(first_row, first_row + len(vectors))
-    records["label"] = -1
-    records["bytes"] = 4 * vectors.shape[1]
-    records["vector"] = vectors
-    records["count"] = (links >= 0).sum(axis=1)
-    records["links"] = np.maximum(links, 0)
-    return records.tobytes()
+    words = np.empty((len(vectors), record_type(vectors.shape[1], links.shape[1]).itemsize // 4), "<i4")
+    fill_records(words, words.view("<f4"), vectors, first_row, links)
+    return words.reshape(-1).view(np.uint8).data
 
 
-def upper_bytes(first_row: int, items: int, upper: UpperLayers, settings: IndexSettings) -> bytes:
+def upper_bytes(first_row: int, items: int, upper: UpperLayers, settings: IndexSettings) -> memoryview:
     """The upper part of rows first_row to first_row + items."""
     width = settings.m + 1
     low, high = np.searchsorted(upper.rows, (first_row, first_row + items))
-    levels = np.zeros(items, np.int64)
-    levels[upper.rows[low:high] - first_row] = upper.levels[low:high]
-    starts = np.concatenate([[0], np.cumsum(1 + levels * width)])
-    words = np.zeros(int(starts[-1]), "<i4")
-    words[starts[:-1]] = 4 * width * levels
-    for place in range(low, high):
-        start = int(starts[upper.rows[place] - first_row]) + 1
-        block = upper.links[upper.starts[place] : upper.starts[place] + upper.levels[place] * width]
-        words[start : start + len(block)] = block
-    return words.tobytes()
+    levels = upper.levels[low:high]
+    words = np.zeros(items + width * int(levels.sum(dtype=np.int64)), "<i4")
+    rows = upper.rows[low:high].astype(np.int64) - first_row
+    fill_upper(words, rows, levels, upper.starts[low:high], upper.links, width)
+    return words.view(np.uint8).data
 
 
 def read_vector(path: Path, row: int) -> Array:

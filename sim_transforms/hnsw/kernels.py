@@ -108,13 +108,20 @@ def cut_candidates(
 
 
 @numba.njit(cache=True, nogil=True)
-def link_distances(links: Array, vectors: Array, inner_product: bool) -> Array:
-    """[n, w] int32 rows of `vectors` (-1 for none) -> [n, w] float32 distances, infinite where there is no link."""
+def link_distances(links: Array, owners: Array, vectors: Array, inner_product: bool) -> Array:
+    """Distances of links, infinite where there is none.
+
+    Args:
+        links: [q, w] int32 rows of `vectors`, -1 for none.
+        owners: [q or more, d] float32, whose links they are.
+        vectors: [n, d] float32.
+        inner_product: whether distances are minus inner products.
+    """
     out = np.full(links.shape, np.float32(np.inf), np.float32)
     for i in range(links.shape[0]):
         for j in range(links.shape[1]):
             if links[i, j] >= 0:
-                out[i, j] = distance(vectors[i], vectors[links[i, j]], inner_product)
+                out[i, j] = distance(owners[i], vectors[links[i, j]], inner_product)
     return out
 
 

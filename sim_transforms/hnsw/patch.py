@@ -21,15 +21,21 @@ from sim_transforms.hnsw.cell_search import CellSearch
 from sim_transforms.hnsw.cells import Cells, arrange_distinct
 from sim_transforms.hnsw.connect import anchors_of, connect
 from sim_transforms.hnsw.file_format import HEADER_BYTES, Header, read_header
-from sim_transforms.hnsw.kernels import cut_candidates, merge_nearest
+from sim_transforms.hnsw.kernels import cut_candidates, link_distances, merge_nearest
 from sim_transforms.hnsw.link import Forward, foreign_links
-from sim_transforms.hnsw.patch_kernels import Vectors, copy_vectors, gaps_of, hashes, localise, receive, repair
+from sim_transforms.hnsw.patch_kernels import Addresses, gaps_of, hashes, links_to_gone, localise, receive, repair
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.settings.stages import IndexSettings
 
 Array = np.ndarray[Any, Any]
 
 _FOREIGN = 2**30
+# Of the cells in which additions are searched; they look into all but the nearest at once.
+_CELL_ITEMS, _STRIDE = 768, 64
+
+# (receivers [e] int32 places of a shard, senders [e] int32 numbers, distances [e] float32): additions to all that they
+# find, not only to what they link to, as in a build an item chooses among all that is near.
+Offers = tuple[Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -68,20 +74,35 @@ class Published:
         header: its header.
         records: [n] structured.
         gone: [n] bool: free rows, and rows that are deleted now.
-        vectors: of its rows and of the additions.
+        fresh: [a, d] float32 vectors of the additions.
     """
 
     path: Path
     header: Header
     records: Array
     gone: Array
-    vectors: Vectors
+    fresh: Array
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the vectors of rows and additions lie."""
+        record, header = self.records.dtype, self.header
+        ahead = int(record.fields["vector"][1]) if record.fields else 0
+        where = (self.records.ctypes.data + ahead, record.itemsize, self.fresh.ctypes.data)
+        return Addresses(*where, header.items, header.dimension, header.is_inner_product)
+
+    def vectors_of(self, numbers: Array) -> Array:
+        """[r, d] float32 of rows and additions."""
+        out = np.empty((len(numbers), self.header.dimension), np.float32)
+        old = numbers < self.header.items
+        out[old] = self.records["vector"][numbers[old]]
+        out[~old] = self.fresh[numbers[~old] - self.header.items]
+        return out
 
     def links_of(self, rows: Array) -> Array:
         """[r, maxM0] int32 links of rows, padded with -1."""
-        found = self.records[rows]
-        links = np.array(found["links"])
-        links[np.arange(links.shape[1]) >= found["count"][:, None]] = -1
+        links = self.records["links"][rows]
+        links[np.arange(links.shape[1]) >= self.records["count"][rows][:, None]] = -1
         return links
 
 
@@ -98,10 +119,7 @@ def open_published(path: Path, gone: Array, fresh: Array) -> Published:
     records = np.zeros(0, record)
     if header.items:
         records = np.asarray(np.memmap(path, record, "r", HEADER_BYTES, (header.items,)))
-    floats = records.view("<f4").reshape(-1)
-    shape = (record.itemsize // 4, 4, header.dimension, header.items)
-    flat = np.ascontiguousarray(fresh, np.float32).reshape(-1)
-    return Published(path, header, records, gone, Vectors(floats, *shape, flat, header.is_inner_product))
+    return Published(path, header, records, gone, np.ascontiguousarray(fresh, np.float32))
 
 
 @dataclass(frozen=True)
@@ -148,73 +166,72 @@ def patch_shard(
     _repair(published, links, live)
     numbers = np.concatenate([live, home]).astype(np.int32)
     lists = np.concatenate([links, np.full((len(home), links.shape[1]), -1, np.int32)])
-    field = _Field(published.vectors, numbers, len(live))
+    field = _Field(published, numbers, len(live))
     foreign = additions.foreign(shard) + np.int32(items)
-    edges = [field.link_home(lists, settings)]
-    kept, gaps = field.search(foreign, foreign_links(settings), settings)
-    senders, places = np.nonzero(kept >= 0)
-    edges.append((kept[senders, places], foreign[senders], gaps[senders, places]))
-    receivers, numbers_in, incoming = (np.concatenate([edge[part] for edge in edges]) for part in range(3))
+    offered = field.link_home(lists, settings)
+    kept, gaps, abroad = field.search(foreign, foreign_links(settings), settings)
+    receivers, numbers_in, incoming = (np.concatenate(both) for both in zip(offered, abroad, strict=True))
     order = np.argsort(receivers, kind="stable")
-    receive(lists, numbers, receivers[order], numbers_in[order], incoming[order], published.vectors)
+    receive(lists, numbers, receivers[order], numbers_in[order], incoming[order], published.addresses)
     field.hang_twins(lists)
     high = np.concatenate([levels[stays], additions.levels[home - items]])
     root = int(numbers[np.argmax(high)]) if len(numbers) else -1
-    own = gaps_of(lists[len(live) :], home, published.vectors)
+    own = gaps_of(lists[len(live) :], home, published.addresses)
     found = np.where(kept >= 0, numbers[kept] if len(numbers) else kept, -1).astype(np.int32)
     return ShardPatch(shard, live, home, lists, own, root), Forward(foreign, found, gaps)
 
 
 def _repair(published: Published, links: Array, live: Array) -> None:
     """Repairs the lists of the live rows in place."""
-    held = links[links >= 0]
-    lost = np.unique(held[published.gone[held]]).astype(np.int32)
-    repair(links, live, published.gone, lost, published.links_of(lost), published.vectors)
+    lost = np.unique(links_to_gone(links, published.gone))
+    repair(links, live, published.gone, lost, published.links_of(lost), published.addresses)
 
 
 class _Field:
     """What is searched in a shard: its live rows and its additions, each vector once.
 
     Args:
-        vectors: of all.
+        published: with the vectors.
         numbers: [r + h] int32, live rows, then additions.
         live: r.
     """
 
-    def __init__(self, vectors: Vectors, numbers: Array, live: int) -> None:
-        self._vectors, self._numbers, self._live = vectors, numbers, live
-        copied = copy_vectors(vectors, numbers)
+    def __init__(self, published: Published, numbers: Array, live: int) -> None:
+        self._published, self._numbers, self._live = published, numbers, live
+        copied = published.vectors_of(numbers)
         # Adding 0 makes -0 and 0 the same bytes.
         marks = hashes((copied + np.float32(0)).view("<i4"))
         _, firsts, inverse = np.unique(marks, return_index=True, return_inverse=True)
         self._first = firsts[inverse].astype(np.int32)
         self._distinct = np.sort(firsts)
-        self._copied = copied
-        self._space = space_of("inner_product" if vectors.inner_product else "l2")
-        order, centroids, starts = arrange_distinct(copied[self._distinct], self._space)
+        self._space = space_of("inner_product" if published.header.is_inner_product else "l2")
+        order, centroids, starts = arrange_distinct(copied[self._distinct], self._space, _CELL_ITEMS)
         self._places = self._distinct[order].astype(np.int32)
         self._base = copied[self._places]
         self._search = CellSearch(self._base, Cells(centroids, starts, np.zeros(0, np.int32)), self._space)
 
-    def search(self, asking: Array, limit: int, settings: IndexSettings) -> tuple[Array, Array]:
-        """(places [q, limit] int32, distances) that additions of other shards find, cut among themselves."""
+    def search(self, asking: Array, limit: int, settings: IndexSettings) -> tuple[Array, Array, Offers]:
+        """(places [q, limit] int32, distances, offers) of additions of other shards, cut among themselves."""
         effort = effort_of(settings)
         return self._cut(asking, None, (effort.foreign_candidates, _eased(effort.foreign_probes)), limit)
 
-    def _cut(self, asking: Array, own: Array | None, effort: tuple[int, int], limit: int) -> tuple[Array, Array]:
-        queries = copy_vectors(self._vectors, asking)
+    def _cut(
+        self, asking: Array, own: Array | None, effort: tuple[int, int], limit: int
+    ) -> tuple[Array, Array, Offers]:
+        queries, inner_product = self._published.vectors_of(asking), self._space.is_inner_product
         if not len(self._base) or not len(asking):
-            return np.full((len(asking), limit), -1, np.int32), np.full((len(asking), limit), np.inf, np.float32)
-        found = self._search.search(queries, *effort, own)
-        kept, gaps = cut_candidates(queries, found, self._base, limit, self._vectors.inner_product)
-        return np.where(kept >= 0, self._places[kept], -1).astype(np.int32), gaps
+            none = np.zeros(0, np.int32)
+            nowhere = np.full((len(asking), limit), -1, np.int32)
+            return nowhere, np.full(nowhere.shape, np.inf, np.float32), (none, none, np.zeros(0, np.float32))
+        found = self._search.search(queries, *effort, own, _STRIDE)
+        kept, gaps = cut_candidates(queries, found, self._base, limit, inner_product)
+        senders, columns = np.nonzero(found >= 0)
+        incoming = link_distances(found, queries, self._base, inner_product)[senders, columns]
+        offers = (self._places[found[senders, columns]], asking[senders], incoming)
+        return np.where(kept >= 0, self._places[kept], -1).astype(np.int32), gaps, offers
 
-    def link_home(self, lists: Array, settings: IndexSettings) -> tuple[Array, Array, Array]:
-        """Fills the lists of the additions that repeat no vector.
-
-        Returns:
-            (receivers, senders, distances) of the links back.
-        """
+    def link_home(self, lists: Array, settings: IndexSettings) -> Offers:
+        """Fills the lists of the additions that repeat no vector; gives what they offer to others."""
         mine = np.flatnonzero(self._first == np.arange(len(self._first)))
         mine = mine[mine >= self._live].astype(np.int32)
         effort = effort_of(settings)
@@ -222,10 +239,9 @@ class _Field:
         place[self._places] = np.arange(len(self._places), dtype=np.int32)
         # More than in a build, where items of the shard choose each other: no item of old chooses an addition.
         reach = (3 * effort.candidates // 2, _eased(effort.probes))
-        kept, gaps = self._cut(self._numbers[mine], place[mine], reach, 3 * settings.m // 2)
+        kept, _, offers = self._cut(self._numbers[mine], place[mine], reach, 3 * settings.m // 2)
         lists[mine, : kept.shape[1]] = np.where(kept >= 0, self._numbers[kept], -1)
-        senders, places = np.nonzero(kept >= 0)
-        return kept[senders, places], self._numbers[mine][senders], gaps[senders, places]
+        return offers
 
     def hang_twins(self, lists: Array) -> None:
         """Additions that repeat a vector hang on the first of it as a binary tree and repeat its links, in place."""
@@ -244,8 +260,8 @@ class _Field:
 
 
 def _eased(probes: int) -> int:
-    """Half the cells of a build: few additions share one, so that a visit costs more, and they are few of all items."""
-    return max(2, probes // 2)
+    """Fewer and larger cells than in a build: few additions share one, so that each visit costs more."""
+    return max(2, probes // 3)
 
 
 def _put_first(line: Array, near: Array, shared: Array, own: int) -> None:
@@ -305,8 +321,7 @@ def _reach(published: Published, lists: Array, numbers: Array, patch: ShardPatch
     for anchor, code in zip(anchors.tolist(), codes.tolist(), strict=True):
         local[root][lists[root] == anchor] = code
     before = local.copy()
-    vectors = copy_vectors(published.vectors, numbers)
-    connect(local, vectors, root, codes, 0, published.vectors.inner_product)
+    connect(local, published.vectors_of(numbers), root, codes, 0, published.header.is_inner_product)
     lines, places = np.nonzero(local != before)
     targets = np.concatenate([numbers, anchors]).astype(np.int32)
     changed = local[lines, places]

@@ -9,60 +9,53 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from sim_transforms.hnsw.kernels import distance, sort_pairs
+from sim_transforms.hnsw.kernels import sort_pairs
+from sim_transforms.hnsw.lanes import product_at, squared_distance_at
 
 Array = np.ndarray[Any, Any]
 
 # Candidates that are tried for each link that is lost: a farther one is seldom left by the diversity rule.
-TRIED = 8
+TRIED = 12
 
 
-class Vectors(NamedTuple):
-    """Where vectors lie.
+class Addresses(NamedTuple):
+    """Where vectors lie, in bytes; whoever holds this holds the arrays too.
 
     Attributes:
-        floats: [n * step] float32, the vector of row i from i * step + ahead on.
-        step, ahead, dimension: in words.
+        first: of the vector of row 0 of the file.
+        step: from row to row.
+        fresh: of the vector of addition 0; the additions' vectors stand one after the other.
         items: n.
-        fresh: [a * dimension] float32, the additions' vectors one after the other.
+        dimension: d.
         inner_product: whether distances are minus inner products.
     """
 
-    floats: Array
+    first: int
     step: int
-    ahead: int
-    dimension: int
+    fresh: int
     items: int
-    fresh: Array
+    dimension: int
     inner_product: bool
 
 
 @numba.njit(cache=True, nogil=True)
-def vector_of(vectors: Vectors, number: int) -> Array:
-    """[d] float32 of a row of the file, or of an addition."""
+def _address_of(vectors: Addresses, number: int) -> int:
     if number >= vectors.items:
-        start = (number - vectors.items) * vectors.dimension
-        return vectors.fresh[start : start + vectors.dimension]
-    start = number * vectors.step + vectors.ahead
-    return vectors.floats[start : start + vectors.dimension]
+        return vectors.fresh + (number - vectors.items) * vectors.dimension * 4
+    return vectors.first + number * vectors.step
 
 
 @numba.njit(cache=True, nogil=True)
-def copy_vectors(vectors: Vectors, numbers: Array) -> Array:
-    """[r, d] float32 of rows and additions."""
-    out = np.empty((len(numbers), vectors.dimension), np.float32)
-    for i in range(len(numbers)):
-        out[i] = vector_of(vectors, np.int64(numbers[i]))
-    return out
+def _gap(vectors: Addresses, a: int, b: int) -> np.float32:
+    """Distance of two rows or additions."""
+    places = _address_of(vectors, a), _address_of(vectors, b)
+    if vectors.inner_product:
+        return -product_at(places[0], places[1], vectors.dimension)
+    return squared_distance_at(places[0], places[1], vectors.dimension)
 
 
 @numba.njit(cache=True, nogil=True)
-def _gap(vectors: Vectors, a: int, b: int) -> np.float32:
-    return distance(vector_of(vectors, a), vector_of(vectors, b), vectors.inner_product)
-
-
-@numba.njit(cache=True, nogil=True)
-def _is_covered(vectors: Vectors, candidate: int, gap: np.float32, kept: Array, count: int) -> bool:
+def _is_covered(vectors: Addresses, candidate: int, gap: np.float32, kept: Array, count: int) -> bool:
     """The diversity rule: whether a kept link is nearer to the candidate than the candidate is to its owner."""
     for place in range(count):
         near = _gap(vectors, candidate, np.int64(kept[place]))
@@ -72,12 +65,29 @@ def _is_covered(vectors: Vectors, candidate: int, gap: np.float32, kept: Array, 
 
 
 @numba.njit(cache=True, nogil=True)
-def repair(links: Array, numbers: Array, gone: Array, lost: Array, lists: Array, vectors: Vectors) -> None:
+def links_to_gone(links: Array, gone: Array) -> Array:
+    """[e] int32 rows that are gone, once for each link to them."""
+    count = 0
+    for pass_over in range(2):
+        if pass_over:
+            out = np.empty(count, np.int32)
+        count = 0
+        for link in links.flat:
+            if link >= 0 and gone[link]:
+                if pass_over:
+                    out[count] = link
+                count += 1
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def repair(links: Array, numbers: Array, gone: Array, lost: Array, lists: Array, vectors: Addresses) -> None:
     """Takes links to rows that are gone out of lists and fills up from the lists of those rows, in place.
 
     A row keeps its live links. Replacements are live links of the rows that are gone, nearest first, by the diversity
     rule against what the row already links to, up to as many links as it had: choosing the whole list anew lost 0.4
-    points of recall in four rounds.
+    points of recall in four rounds. Where a quarter of the items is deleted and none added, all candidates and twelve
+    tries keep 0.7 points more than the four nearest of each list.
 
     Args:
         links: [r, w] int32 of the rows `numbers`, padded with -1.
@@ -110,17 +120,16 @@ def repair(links: Array, numbers: Array, gone: Array, lost: Array, lists: Array,
             if link < 0 or not gone[link]:
                 continue
             for other in lists[np.searchsorted(lost, link)]:
-                if other < 0 or gone[other] or other == numbers[i] or _stands_in(line, kept, other):
-                    continue
-                if not _stands_in(some, count, other):
+                if other >= 0 and not gone[other] and other != numbers[i]:
                     some[count], gaps[count] = other, _gap(vectors, np.int64(numbers[i]), np.int64(other))
                     count += 1
         sort_pairs(gaps, some, count)
         for place in range(min(count, TRIED * (degree - kept))):
             if kept == degree:
                 break
-            if not _is_covered(vectors, np.int64(some[place]), gaps[place], line, kept):
-                line[kept] = some[place]
+            other = np.int64(some[place])
+            if not _stands_in(line, kept, other) and not _is_covered(vectors, other, gaps[place], line, kept):
+                line[kept] = other
                 kept += 1
 
 
@@ -133,7 +142,9 @@ def _stands_in(rows: Array, count: int, row: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
-def receive(links: Array, numbers: Array, receivers: Array, senders: Array, incoming: Array, vectors: Vectors) -> None:
+def receive(
+    links: Array, numbers: Array, receivers: Array, senders: Array, incoming: Array, vectors: Addresses
+) -> None:
     """Adds senders to the lists of receivers in place.
 
     Where there is no room, a sender that the diversity rule allows takes the place of the farthest link. What a list
@@ -165,29 +176,30 @@ def receive(links: Array, numbers: Array, receivers: Array, senders: Array, inco
                 line[count] = sender
                 count += 1
                 continue
+            if _is_covered_nearer(vectors, numbers[place], np.int64(sender), gap, line):
+                continue
             if not known:
                 for other in range(width):
                     gaps[other] = _gap(vectors, np.int64(numbers[place]), np.int64(line[other]))
                 known = True
             farthest = np.argmax(gaps)
-            if gap < gaps[farthest] and not _is_covered_nearer(vectors, np.int64(sender), gap, line, gaps):
+            if gap < gaps[farthest]:
                 line[farthest], gaps[farthest] = sender, gap
         start = stop
 
 
 @numba.njit(cache=True, nogil=True)
-def _is_covered_nearer(vectors: Vectors, sender: int, gap: np.float32, line: Array, gaps: Array) -> bool:
-    """The diversity rule against the links that are nearer to the owner than the sender is."""
-    for place in range(len(line)):
-        if gaps[place] <= gap:
-            near = _gap(vectors, sender, np.int64(line[place]))
-            if near < gap or (near == 0 and not vectors.inner_product):
-                return True
+def _is_covered_nearer(vectors: Addresses, owner: int, sender: int, gap: np.float32, line: Array) -> bool:
+    """The diversity rule against the links that are no farther from the owner than the sender is."""
+    for link in line:
+        near = _gap(vectors, sender, np.int64(link))
+        if (near < gap or (near == 0 and not vectors.inner_product)) and _gap(vectors, owner, np.int64(link)) <= gap:
+            return True
     return False
 
 
 @numba.njit(cache=True, nogil=True)
-def gaps_of(links: Array, numbers: Array, vectors: Vectors) -> Array:
+def gaps_of(links: Array, numbers: Array, vectors: Addresses) -> Array:
     """[r, w] float32 distances of the links of the rows `numbers`, infinite where there is none."""
     out = np.full(links.shape, np.float32(np.inf), np.float32)
     for i in range(links.shape[0]):

@@ -13,7 +13,7 @@ from sim_transforms.hnsw.connect import connect
 from sim_transforms.hnsw.file_format import HEADER_BYTES
 from sim_transforms.hnsw.kernels import cut_candidates
 from sim_transforms.hnsw.patch import Additions, Published
-from sim_transforms.hnsw.patch_kernels import copy_vectors, receive, repair
+from sim_transforms.hnsw.patch_kernels import links_to_gone, receive, repair
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.upper import UpperLayers, no_upper_layers
 from sim_transforms.settings.stages import IndexSettings
@@ -115,9 +115,9 @@ def patch_upper(
         links = _layer(published, old, numbers[members], level, settings)
         local = np.searchsorted(numbers[members], links).clip(max=len(members) - 1)
         local = np.where(links >= 0, local, -1).astype(np.int32)
-        vectors = copy_vectors(published.vectors, numbers[members])
+        vectors = published.vectors_of(numbers[members])
         root = int(np.searchsorted(members, entry))
-        connect(local, vectors, root, np.zeros(0, np.int32), 0, published.vectors.inner_product)
+        connect(local, vectors, root, np.zeros(0, np.int32), 0, published.header.is_inner_product)
         layers.append((members, np.where(local >= 0, rows[members][local], -1)))
     return _packed(rows, levels, layers, settings.m, entry)
 
@@ -129,27 +129,26 @@ def _layer(published: Published, old: OldUpper, numbers: Array, level: int, sett
     places = np.searchsorted(old.rows, numbers[:here])
     links = np.full((len(numbers), settings.m), -1, np.int32)
     links[:here] = old.links(places, level)
-    held = links[links >= 0]
-    lost = np.unique(held[published.gone[held]]).astype(np.int32)
+    lost = np.unique(links_to_gone(links, published.gone))
     lists = old.links(np.searchsorted(old.rows, lost), level)
-    repair(links, numbers, published.gone, lost, lists, published.vectors)
+    repair(links, numbers, published.gone, lost, lists, published.addresses)
     if here == len(numbers):
         return links
-    space = space_of("inner_product" if published.vectors.inner_product else "l2")
-    vectors = copy_vectors(published.vectors, numbers)
+    space = space_of("inner_product" if published.header.is_inner_product else "l2")
+    vectors = published.vectors_of(numbers)
     order, centroids, starts = arrange_distinct(vectors, space)
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
     base, effort = vectors[order], effort_of(settings)
     search = CellSearch(base, Cells(centroids, starts, np.zeros(0, np.int32)), space)
     found = search.search(vectors[here:], effort.candidates, effort.probes, place[here:])
-    kept, gaps = cut_candidates(vectors[here:], found, base, settings.m, published.vectors.inner_product)
+    kept, gaps = cut_candidates(vectors[here:], found, base, settings.m, published.header.is_inner_product)
     links[here:] = np.where(kept >= 0, numbers[order][kept], -1)
     senders, columns = np.nonzero(kept >= 0)
     receivers = order[kept[senders, columns]].astype(np.int32)
     by = np.argsort(receivers, kind="stable")
     sending, incoming = numbers[here:][senders][by], gaps[senders, columns][by]
-    receive(links, numbers, receivers[by], sending, incoming, published.vectors)
+    receive(links, numbers, receivers[by], sending, incoming, published.addresses)
     return links
 
 

@@ -178,7 +178,8 @@ def patch_whole(
         patches.append(patch)
         found += split_forward(forward, additions.starts[:-1] + published.header.items)
     roots = [(patch.number, patch.root) for patch in patches]
-    lists = np.full((len(placed.live), 2 * settings.m), -1, np.int32)
+    lists = np.empty((len(placed.live), 2 * settings.m), np.int32)
+    lists[~placed.live] = -1
     for patch in patches:
         home = join_forward([piece for shard, piece in found if shard == patch.number], foreign_links(settings))
         anchors = patch_anchors(patch.number, roots)

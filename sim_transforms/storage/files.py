@@ -74,7 +74,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes | memoryview) -> None:
     """Writes `data` to `path`, whole or not at all."""
     with replace_file(path) as temporary:
         temporary.write_bytes(data)
