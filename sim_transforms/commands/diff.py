@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from sim_transforms.errors import UsageError
 from sim_transforms.hnsw.file_format import map_vectors
 from sim_transforms.lookup.open import OpenVersion, open_version
 from sim_transforms.quality.sample import rank
-from sim_transforms.report.diff_page import QueryChange, VersionDiff, write_diff_page
+from sim_transforms.report.diff_page import QueryChange, VersionDiff
 from sim_transforms.storage.versions import INDEX
 
 Array = np.ndarray[Any, Any]
@@ -159,11 +158,6 @@ def _neighbors(opened: OpenVersion, item_ids: Sequence[str]) -> list[tuple[str, 
         tuple([match.item_id for match in matches if match.item_id != item_id][:NEIGHBORS])
         for item_id, matches in zip(item_ids, answers, strict=True)
     ]
-
-
-def write_page(found: VersionDiff, output: Path) -> Path:
-    """Writes the page; gives the path of index.html."""
-    return write_diff_page(found, output)
 
 
 def diff_text(found: VersionDiff) -> str:

@@ -1,7 +1,9 @@
 """The files in configs/schedules: they parse, and every command line in them is one that `ruiji` takes."""
 
+import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,15 @@ def test_cron_line_has_five_fields_and_a_user() -> None:
     lines = [line for line in (FOLDER / "ruiji.cron").read_text().splitlines() if re.match(r"[\d*]", line)]
     (fields,) = [line.split(maxsplit=6) for line in lines]
     assert fields[:6] == ["15", "2", "*", "*", "*", "ruiji"]
+
+
+def test_cloud_scheduler_launches_reindex_with_flags_that_it_takes() -> None:
+    text = (FOLDER / "cloud-scheduler.sh").read_text()
+    launched = json.loads(text.split("<<EOF\n")[1].split("\nEOF")[0])["launchParameter"]
+    flags = [part for name, value in launched["parameters"].items() for part in (f"--{name}", value)]
+    given, further = parser().parse_known_args(["reindex", *flags])
+    assert (given.command, further) == ("reindex", [])
+    # Dataflow's launcher adds flags of Beam; the command passes on what it does not know itself.
+    assert launched["jobName"] == "ruiji-reindex"
+    checked = subprocess.run(["sh", "-n", FOLDER / "cloud-scheduler.sh"], check=False, capture_output=True, text=True)
+    assert checked.stderr == ""

@@ -1,5 +1,6 @@
 """`ruiji versions diff` counts what came, went and changed, and shows whose neighbours did."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipelines.cli import main
 from sim_transforms.commands.diff import diff
+from sim_transforms.commands.thumbnails import thumbnails
 from sim_transforms.errors import NotFound
+from sim_transforms.records.manifests import MediaShape
+from sim_transforms.report.diff_page import QueryChange, VersionDiff, write_diff_page
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import publish
@@ -119,17 +124,16 @@ def test_diff_command_answers_as_text_json_and_page(two, tmp_path: Path, capsys:
     assert "60 -> 65: 5 added, 0 removed, 1 changed (by vectors)" in shown
     page = (tmp_path / "page" / "index.html").read_text()
     assert f"<code>{before}</code> to <code>{after}</code>" in page
-    assert '<th scope="row">item-3</th>' in page
+    assert "<h3>item-3 <span" in page
+    assert "<img" not in page
     assert "<script" not in page
     assert "http" not in page
 
 
 def test_diff_page_escapes_what_ids_hold(tmp_path: Path) -> None:
-    from sim_transforms.report.diff_page import QueryChange, VersionDiff, write_diff_page
-
     query = QueryChange("<b>&", ("<i>",), ("x",))
     found = VersionDiff("a", "b", 1, 1, ("<script>",), (), (), "digest", False, 1, 1, 0.0, (query,))
-    page = write_diff_page(found, tmp_path).read_text()
+    page = write_diff_page(found, {}, tmp_path).read_text()
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
     assert "made with different models" in page
@@ -138,3 +142,22 @@ def test_diff_page_escapes_what_ids_hold(tmp_path: Path) -> None:
 def test_diff_unknown_version_is_not_found(two) -> None:
     with pytest.raises(NotFound, match="0000000000000000"):
         diff(two[0], "0" * 16, two[1])
+
+
+def test_diff_page_shows_pictures_where_there_are_media(tmp_path: Path) -> None:
+    for name, color in (("a", "red"), ("b", "blue")):
+        Image.new("RGB", (300, 150), color).save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows = "item_id,uri\na,a.png\nb,b.png\nbroken,broken.png\ngone,gone.png\n"
+    (tmp_path / "catalog.csv").write_text(rows)
+    shape = MediaShape("image", "uint8", (128, 256, 3))
+    wanted = {"a", "broken", "gone", "nobody"}
+    found = thumbnails(wanted, shape, str(tmp_path / "catalog.csv"), False, tmp_path / "examples")
+    assert list(found) == ["a"]
+    with Image.open(io.BytesIO(found["a"])) as picture:
+        assert (picture.size, picture.getpixel((5, 5))) == ((64, 32), (255, 0, 0))
+    change = QueryChange("broken", ("a",), ("nobody",))
+    changes = VersionDiff("x", "y", 4, 4, ("a", "gone"), (), (), "digest", True, 1, 1, 0.0, (change,))
+    page = write_diff_page(changes, found, tmp_path / "page").read_text()
+    assert page.count("<img") == 2
+    assert page.count("no picture") == 4

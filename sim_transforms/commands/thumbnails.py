@@ -1,0 +1,62 @@
+"""Small pictures of items for pages: from the catalog's media, or where these are gone from `examples/`."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from sim_transforms.commands.artefacts import DecodedMedia
+from sim_transforms.errors import MediaError, NotFound
+from sim_transforms.media.catalog import read_part, survey_catalog
+from sim_transforms.media.image import decode_image, read_media
+from sim_transforms.records.items import MediaRef
+from sim_transforms.records.manifests import MediaShape
+from sim_transforms.report.page import picture_png
+
+LONGEST_SIDE = 64
+
+
+def thumbnails(
+    ids: Collection[str], shape: MediaShape, source: str, allow_outside: bool, examples: Path
+) -> dict[str, bytes]:
+    """PNG of each item that has a picture somewhere, at most LONGEST_SIDE pixels high and wide.
+
+    Args:
+        ids: of the items.
+        shape: of decoded media; the sides of the thumbnails stand as its sides do.
+        source: the catalog.
+        allow_outside: whether its uris may leave its folder.
+        examples: folder that may hold decoded media.
+
+    Raises:
+        CatalogError: the catalog cannot be read.
+    """
+    small = _small(shape)
+    pictures: dict[str, bytes] = {}
+    plan = survey_catalog(source, allow_outside)
+    for part in plan.parts:
+        for entry in read_part(plan, part, split_seed=0):
+            if isinstance(entry, MediaRef) and entry.item_id in ids:
+                try:
+                    pictures[entry.item_id] = picture_png(decode_image(read_media(entry.uri), small))
+                except MediaError:
+                    continue
+    return {**_prepared([i for i in ids if i not in pictures], examples), **pictures}
+
+
+def _small(shape: MediaShape) -> MediaShape:
+    height, width, channels = shape.shape
+    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    return MediaShape(shape.kind, shape.dtype, (max(1, round(height * scale)), max(1, round(width * scale)), channels))
+
+
+def _prepared(ids: list[str], examples: Path) -> dict[str, bytes]:
+    """Of items that are no longer in the catalog, as preprocessing left them."""
+    if not ids or not (examples / "manifest.json").is_file():
+        return {}
+    media, found = DecodedMedia(examples), {}
+    for item_id in ids:
+        try:
+            (pixels,) = media.pixels([item_id])
+        except NotFound:
+            continue
+        found[item_id] = picture_png(pixels)
+    return found
