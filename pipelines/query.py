@@ -152,9 +152,7 @@ def _pictures(main: Main, settings: Settings | None, found: "VersionDiff") -> di
     from sim_transforms.report.diff_page import shown_items
 
     source, examples = Stages(main, settings).source(), Path(settings.workdir) / "examples"
-    return thumbnails(
-        shown_items(found), image_shape(settings.media), source, settings.catalog.allow_outside, examples
-    )
+    return thumbnails(shown_items(found), image_shape(settings.media), source, settings.catalog.allow_outside, examples)
 
 
 def versions_rollback(main: Main) -> None:
