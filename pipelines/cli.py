@@ -96,9 +96,7 @@ _VERSION_ACTIONS = (
             Argument("--queries", "items in both whose neighbours are compared, drawn by hash", int, 1000),
             Argument("--seed", "of the draw", int, 0),
             Argument("--limit", "most item ids of each kind in --json; the counts are whole", int, 1000),
-            Argument(
-                "--page", "folder for a page of it, one HTML file, with pictures where --config is given"
-            ),
+            Argument("--page", "folder for a page of it, one HTML file, with pictures where --config is given"),
         ),
         "8cf97206618d779c --store work/digits/store",
         "8cf97206618d779c 0a1b2c3d4e5f6071 --store work/digits/store --page work/digits/diff",

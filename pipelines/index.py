@@ -6,6 +6,7 @@ ruiji index --embeddings vectors.npy --ids names.txt --store work/vectors/store
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def publish_index(
     settings: Settings,
     timings: dict[str, Any],
     prediction: Prediction,
+    turn: Callable[[], str] | None = None,
 ) -> dict[str, Any]:
     """Puts `folder/parts` together into a version, measures it, compares it with `prediction`, publishes it."""
     calibration = ModelManifest.load(model).calibration if model is not None else None
@@ -63,5 +65,5 @@ def publish_index(
     memory = (built.worker_peak_bytes, peak_rss_bytes())
     compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans), *memory)}
     write_timings(version, {**timings, **speed, **compared})
-    published = publish_version(store, version, described)
+    published = publish_version(store, version, described, turn)
     return {**describe_published(store, published), "rejected": built.totals.rejected, **speed, **compared}

@@ -7,14 +7,18 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines._main import Main
 from pipelines.index import build_index
 from sim_transforms.commands.published import Opened
 from sim_transforms.errors import RecallError
+from sim_transforms.hnsw.partition import shard_cap
+from sim_transforms.hnsw.patch_whole import shard_loads
 from sim_transforms.index_input import open_embeddings
 from sim_transforms.options import pipeline_options, runs_here
 from sim_transforms.patch_version import PatchVersion, plan_patch, read_exact
@@ -29,15 +33,20 @@ from sim_transforms.publish_patch import (
 )
 from sim_transforms.publish_version import assemble_version, make_manifest, write_timings
 from sim_transforms.rebuild_version import write_live_embeddings
+from sim_transforms.records.manifests import RowRange
 from sim_transforms.settings.stages import Settings
 from sim_transforms.storage.leases import KeptLease
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import publish
 
+Array = np.ndarray[Any, Any]
+
 _ITEMS = "items.parquet"
 # Up to so many items a job is done before further processes would have started.
 _LIGHT_ITEMS = 20_000
-_BUILT_WITH = ("m", "ef_construction", "seed", "neighbor_shards", "layout")
+_BUILT_WITH = ("m", "ef_construction", "seed", "neighbor_shards", "layout", "builder", "shard_items", "shards")
+# Times the cap of a shard that one may hold after patches, where many additions lie together.
+_OVERFULL = 2
 
 
 def job_name(settings: Settings) -> str:
@@ -83,9 +92,10 @@ class NextVersion:
             RecallError: the index that was built anew misses its target; LATEST is what it was.
             PublishConflict: another job has published meanwhile.
         """
-        if not (len(change.deleted) or change.fresh.num_rows or change.updates):
-            return "unchanged", None
         reason = reason or self._why_rebuild(change)
+        changed = len(change.deleted) or change.fresh.num_rows or change.updates
+        if not changed and reason is None and self.settings.index.recall_target == self.opened.manifest.recall_target:
+            return "unchanged", None
         if reason is None:
             try:
                 return "patched", self._patch(change)
@@ -110,7 +120,14 @@ class NextVersion:
         if churn > self.settings.reindex.rebuild_above:
             most = self.settings.reindex.rebuild_above
             return f"{churn:.1%} have changed since it was built, reindex.rebuild_above is {most:.1%}"
+        loads, cap = shard_loads(index_change(change, settings), self._parts(), settings), shard_cap(left, settings)
+        if loads.max() > _OVERFULL * cap:
+            return f"shard {loads.argmax()} would hold {loads.max():,} items, and {cap:,} are planned for one"
         return None
+
+    def _parts(self) -> tuple[tuple[RowRange, ...], Array, Array]:
+        opened = self.opened
+        return opened.manifest.row_ranges, opened.array("centroids.npy"), opened.array("free_rows.npy")
 
     def _patch(self, change: CatalogChange) -> str:
         settings, manifest, before = self.settings, self.opened.manifest, self.opened.folder
@@ -118,9 +135,9 @@ class NextVersion:
         shutil.rmtree(folder, ignore_errors=True)
         for path in (parts, folder):
             path.mkdir()
-        known = (manifest.row_ranges, self.opened.array("centroids.npy"), self.opened.array("free_rows.npy"))
         began = time.monotonic()
-        planned = plan_patch(before / "index.hnsw", parts, index_change(change, settings.index), known, settings.index)
+        placed = index_change(change, settings.index), self._parts()
+        planned = plan_patch(before / "index.hnsw", parts, *placed, settings.index)
         write_patched_items(before / _ITEMS, folder / _ITEMS, change, planned.rows)
         asked = ask(planned, folder / _ITEMS, settings.index)
         options = options_for(self.main, settings, manifest.items)

@@ -25,7 +25,7 @@ from pipelines.run import Runner
 from pipelines.stages import Stages
 from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
 from sim_transforms.diff_catalog import BUCKET_ITEMS, CatalogDiff, DiffCatalog, gather_diff
-from sim_transforms.errors import CatalogError, ModelMismatch
+from sim_transforms.errors import CatalogError, DamagedArtefact, ModelMismatch, NotFound
 from sim_transforms.failures import judge_rejects, write_rejects
 from sim_transforms.finish_examples import close_examples, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows, unordered
@@ -41,10 +41,12 @@ from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import ModelManifest, VersionManifest
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import scratch_folder
+from sim_transforms.runs.state import StageState
 from sim_transforms.settings.stages import Settings
 from sim_transforms.storage.leases import KeptLease
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
+from sim_transforms.storage.versions import load_manifest
 
 _SUBSET = "items.parquet"
 
@@ -68,7 +70,7 @@ def reindex(main: Main) -> None:
         main.notify(f"reindex: every item is embedded anew: {reason}; vectors of two models are never mixed")
         runner = Runner(main, settings, stages)
         preprocessed = runner.preprocess()
-        summary = RunSummary(preprocessed, *runner.index(), None, None)
+        summary = RunSummary(preprocessed, *runner.index(run.turn), None, None)
     return main.answer({**summary_json(summary), "how": "rebuilt"}, summary_text(summary))
 
 
@@ -115,7 +117,8 @@ class Reindex:
         """Why the published vectors cannot be used, or null where they can.
 
         Raises:
-            ModelMismatch: they were made elsewhere, by no model that is known here.
+            ModelMismatch: they were made elsewhere, by no model that is known here; or this model's own version was
+                published and LATEST then moved to another model's.
         """
         manifest, space = self._manifest, self._settings.index.space
         if not manifest.model:
@@ -124,8 +127,31 @@ class Reindex:
                 "made them: publish them again with `ruiji index --embeddings`, or another store with `ruiji run`"
             )
         if manifest.model != self._model.fingerprint:
+            self._check_not_withdrawn()
             return f"the model is {self._model.fingerprint[:16]}, the version's {manifest.model[:16]}"
         return f"index.space is {space}, the version's {manifest.space}" if manifest.space != space else None
+
+    def _check_not_withdrawn(self) -> None:
+        """A schedule must not undo a rollback."""
+        known = StageState(self._stages.workdir).value("index")
+        version = str(known["version"]) if known else ""
+        if version in ("", self._opened.version):
+            return
+        try:
+            made_with = load_manifest(self._store, version).model
+        except (NotFound, DamagedArtefact):
+            return
+        if made_with == self._model.fingerprint:
+            raise ModelMismatch(
+                f"LATEST is version {self._opened.version}, of another model; version {version} of the model in "
+                f"{self._stages.model} was published before, and LATEST was moved away from it: `ruiji versions "
+                f"rollback {version}` takes it back, `ruiji run` publishes a model that was trained anew"
+            )
+
+    def turn(self) -> str:
+        """The version that the next one must follow; raises LeaseHeld where another run has taken over."""
+        self._lease.check()
+        return self._opened.version
 
     def run(self, reread: bool) -> dict[str, Any]:
         """Brings the published version up to date; the answer of the command."""

@@ -4,6 +4,7 @@ ruiji run --config configs/digits.yaml
 ruiji run --config configs/digits.yaml --runner=FlinkRunner --flink_master=localhost:8081
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,10 @@ class Runner:
         """examples/ -> model/."""
         return run_stage(self._stages.train(), self._state, self._main.notify)
 
-    def index(self) -> tuple[StageResult, StageResult]:
-        """examples/ + model/ -> embeddings/ -> published version."""
+    def index(self, turn: Callable[[], str] | None = None) -> tuple[StageResult, StageResult]:
+        """examples/ + model/ -> embeddings/ -> published version, which must follow what `turn` says."""
         embedded = run_stage(self._stages.embed(), self._state, self._main.notify)
-        return embedded, run_stage(self._stages.index(), self._state, self._main.notify)
+        return embedded, run_stage(self._stages.index(turn=turn), self._state, self._main.notify)
 
     def index_embeddings(self, path: str, ids: str | None) -> StageResult:
         """Vectors made elsewhere -> published version."""

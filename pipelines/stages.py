@@ -1,6 +1,7 @@
 """The stages of a run, wired: what each depends on, what it writes, which function works it."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,15 @@ class Stages:
         modules = _modules("features", "embedding", "embed_examples", "finish_embeddings")
         return Stage("embed", inputs, modules, self.embeddings, work)
 
-    def index(self, embeddings: Path | None = None, ids: Path | None = None) -> Stage:
-        """Vectors -> a published version: those of `embeddings`, or the working directory's own."""
+    def index(
+        self, embeddings: Path | None = None, ids: Path | None = None, turn: Callable[[], str] | None = None
+    ) -> Stage:
+        """Vectors -> a published version: those of `embeddings`, or the working directory's own.
+
+        Args:
+            embeddings, ids: of vectors made elsewhere.
+            turn: says which version it must follow (`publish_version`).
+        """
         from sim_transforms.index_input import open_embeddings
 
         settings, own = self._settings, embeddings is None
@@ -137,7 +145,7 @@ class Stages:
             write_rejects(rejects, built.failed)
             judge_rejects(built.totals, built.failed, settings.preprocess.max_reject_share, rejects)
             model = self.model if own and built.manifest.model else None
-            published = publish_index(folder, built, model, settings, timings, prediction)
+            published = publish_index(folder, built, model, settings, timings, prediction, turn)
             return {**published, "rejects": str(rejects)}
 
         modules = _modules(

@@ -122,7 +122,7 @@ class DiffCatalog(beam.PTransform):
         sources = pipeline | "Files" >> beam.Create(files) | "Sources" >> beam.FlatMap(read_sources)
         keyed = [
             part | f"Bucket {number}" >> beam.Map(by_bucket, self.buckets)
-            for number, part in enumerate((rows.references, known, sources))
+            for number, part in enumerate((rows.references, known, sources, rows[FAILED]))
         ]
         met = keyed | "Together" >> beam.Flatten() | "Meet" >> GroupInFiles(self.spill)
         return {
@@ -161,14 +161,16 @@ class _Sides:
         self.references: list[MediaRef] = []
         self.known: KnownItem | None = None
         self.source: KnownSource | None = None
+        self.rows = 0
 
     def add(self, entry: Any) -> None:
-        """Sorts an entry in."""
+        """Sorts an entry in; `rows` counts those of the catalog, also what is no reference."""
+        self.rows += isinstance(entry, MediaRef | FailedItem)
         if isinstance(entry, MediaRef):
             self.references.append(entry)
         elif isinstance(entry, KnownItem):
             self.known = entry
-        else:
+        elif isinstance(entry, KnownSource):
             self.source = entry
 
 
@@ -187,7 +189,7 @@ def compare(element: tuple[int, Iterable[Any]], fresh: str, reread: bool) -> Buc
             continue
         reference = min(side.references)
         row, digest = (side.known.row, side.known.digest) if side.known is not None else (-1, "")
-        if len(side.references) > 1:
+        if side.rows > 1:
             differences.append(Difference("repeated", item_id, row, digest, reference))
             continue
         source = None if reread else _unchanged(reference, side.source)

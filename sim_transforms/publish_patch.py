@@ -121,9 +121,10 @@ def _merged(old: Path, extra: pa.Table, dropped: pa.Array, schema: pa.Schema) ->
     file, taken = pq.ParquetFile(old), 0
     there = extra.column("row").to_numpy()
     for group in range(file.metadata.num_row_groups):
-        table = cast_items(file.read_row_group(group), schema)
+        table = file.read_row_group(group)
         last = int(table.column("row")[-1].as_py()) if table.num_rows else -1
-        kept = table.filter(pc.invert(pc.is_in(table.column("row"), value_set=dropped)))
+        # Before they are cast: what is dropped may hold values that the columns of now cannot.
+        kept = cast_items(table.filter(pc.invert(pc.is_in(table.column("row"), value_set=dropped))), schema)
         upto = int(np.searchsorted(there, last, side="right"))
         yield pa.concat_tables([kept, extra.slice(taken, upto - taken)]).sort_by("row")
         taken = upto

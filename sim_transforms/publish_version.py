@@ -222,8 +222,19 @@ def instruction_set() -> str:
     return f"{platform.machine()}:{max(chosen)}"
 
 
-def publish_version(store: ObjectStore, folder: Path, manifest: VersionManifest) -> str:
-    """Publishes `folder` after the version that is LATEST now; a retry of what is LATEST already has succeeded."""
+def publish_version(
+    store: ObjectStore, folder: Path, manifest: VersionManifest, turn: Callable[[], str] | None = None
+) -> str:
+    """Publishes `folder` after the version that is LATEST now; a retry of what is LATEST already has succeeded.
+
+    Args:
+        store: to publish to.
+        folder: of the version.
+        manifest: of it; `parent` is set here.
+        turn: says which version it must follow instead, or raises where it is no longer the caller's turn.
+    """
+    if turn is not None:
+        return versions.publish(store, folder, replace(manifest, parent=turn()))
     current = versions.latest(store)
     if current is not None:
         again = replace(manifest, parent=_parent_of(store, current))

@@ -66,7 +66,7 @@ class _Places:
 
     Attributes:
         added, removed: ids in the new, the old version alone, sorted.
-        compared_by: "digest" where both have that column, else "vectors".
+        compared_by: "digest" where both know digests, else "vectors", by which items without one are compared too.
     """
 
     def __init__(self, old: OpenVersion, new: OpenVersion) -> None:
@@ -80,24 +80,26 @@ class _Places:
         is_removed[self._in_old] = False
         self.added = _sorted_ids(self._new_ids, np.flatnonzero(is_added))
         self.removed = _sorted_ids(self._old_ids, np.flatnonzero(is_removed))
-        has_digests = all("digest" in v.items.column_names for v in (old, new))
-        self.compared_by = "digest" if has_digests else "vectors"
+        # Of vectors made elsewhere the column is null.
+        self.compared_by = "digest" if all(_has_digests(v.items) for v in (old, new)) else "vectors"
 
     def changed(self) -> tuple[str, ...]:
         """Ids in both versions whose digests, or vectors byte by byte, differ."""
-        if self.compared_by == "digest":
-            columns = (v.items.column("digest").combine_chunks() for v in (self._old, self._new))
-            old, new = (c.take(pa.array(p)) for c, p in zip(columns, (self._in_old, self._in_new), strict=True))
-            same = np.asarray(pc.fill_null(pc.equal(old, new), False)) | np.asarray(
-                pc.and_(pc.is_null(old), pc.is_null(new))
-            )
-            return _sorted_ids(self._new_ids, self._in_new[~same])
-        old_vectors, new_vectors = _Vectors(self._old), _Vectors(self._new)
-        differ = [
-            not_same(old_vectors.at(self._in_old[part]), new_vectors.at(self._in_new[part]))
-            for part in (slice(start, start + _BLOCK) for start in range(0, len(self._in_new), _BLOCK))
-        ]
-        return _sorted_ids(self._new_ids, self._in_new[np.concatenate([np.zeros(0, bool), *differ])])
+        if self.compared_by == "vectors":
+            return _sorted_ids(self._new_ids, self._in_new[self._moved(np.arange(len(self._in_new)))])
+        columns = (v.items.column("digest").combine_chunks() for v in (self._old, self._new))
+        old, new = (c.take(pa.array(p)) for c, p in zip(columns, (self._in_old, self._in_new), strict=True))
+        differ = ~np.asarray(pc.fill_null(pc.equal(old, new), False))
+        unknown = np.flatnonzero(np.asarray(pc.and_(pc.is_null(old), pc.is_null(new))))
+        differ[unknown] = self._moved(unknown)
+        return _sorted_ids(self._new_ids, self._in_new[differ])
+
+    def _moved(self, places: Array) -> Array:
+        """[p] bool: whose vectors differ in a byte, of places in the list of items that both hold."""
+        old, new = _Vectors(self._old), _Vectors(self._new)
+        blocks = [places[start : start + _BLOCK] for start in range(0, len(places), _BLOCK)]
+        differ = [not_same(old.at(self._in_old[block]), new.at(self._in_new[block])) for block in blocks]
+        return np.concatenate([np.zeros(0, bool), *differ])
 
     def sample(self, count: int, seed: int) -> list[str]:
         """The ids in both versions of the lowest hashes, in that order."""
@@ -133,6 +135,10 @@ class _Vectors:
             chosen = files == number
             vectors[chosen] = self._maps[number][rows[chosen] - self._firsts[number]]
         return vectors
+
+
+def _has_digests(items: pa.Table) -> bool:
+    return "digest" in items.column_names and items.column("digest").null_count < len(items)
 
 
 def _ids(opened: OpenVersion) -> pa.Array:

@@ -199,11 +199,7 @@ class _Field:
     def __init__(self, published: Published, numbers: Array, live: int) -> None:
         self._published, self._numbers, self._live = published, numbers, live
         copied = published.vectors_of(numbers)
-        # Adding 0 makes -0 and 0 the same bytes.
-        marks = hashes((copied + np.float32(0)).view("<i4"))
-        _, firsts, inverse = np.unique(marks, return_index=True, return_inverse=True)
-        self._first = firsts[inverse].astype(np.int32)
-        self._distinct = np.sort(firsts)
+        self._distinct, self._first = _firsts_of(copied)
         self._space = space_of("inner_product" if published.header.is_inner_product else "l2")
         order, centroids, starts = arrange_distinct(copied[self._distinct], self._space, _CELL_ITEMS)
         self._places = self._distinct[order].astype(np.int32)
@@ -211,9 +207,16 @@ class _Field:
         self._search = CellSearch(self._base, Cells(centroids, starts, np.zeros(0, np.int32)), self._space)
 
     def search(self, asking: Array, limit: int, settings: IndexSettings) -> tuple[Array, Array, Offers]:
-        """(places [q, limit] int32, distances, offers) of additions of other shards, cut among themselves."""
+        """(places [q, limit] int32, distances, offers) of additions of other shards, cut among themselves.
+
+        Of additions that repeat a vector the first is searched and offered, and all get what it finds.
+        """
         effort = effort_of(settings)
-        return self._cut(asking, None, (effort.foreign_candidates, _eased(effort.foreign_probes)), limit)
+        firsts, source = _firsts_of(self._published.vectors_of(asking))
+        reach = (effort.foreign_candidates, _eased(effort.foreign_probes))
+        kept, gaps, offers = self._cut(asking[firsts], None, reach, limit)
+        place = np.searchsorted(firsts, source)
+        return kept[place], gaps[place], offers
 
     def _cut(
         self, asking: Array, own: Array | None, effort: tuple[int, int], limit: int
@@ -244,19 +247,35 @@ class _Field:
         return offers
 
     def hang_twins(self, lists: Array) -> None:
-        """Additions that repeat a vector hang on the first of it as a binary tree and repeat its links, in place."""
+        """Additions that repeat a vector hang in a binary tree of all that hold it and repeat its links, in place."""
         twins = np.flatnonzero(self._first != np.arange(len(self._first)))
-        twins = twins[twins >= self._live]
-        groups: dict[int, list[int]] = {}
+        groups: dict[int, list[int]] = {int(self._first[twin]): [] for twin in twins[twins >= self._live]}
         for twin in twins.tolist():
-            groups.setdefault(int(self._first[twin]), []).append(twin)
+            if int(self._first[twin]) in groups:
+                groups[int(self._first[twin])].append(twin)
         for first, members in groups.items():
-            tree = [first, *members]
-            shared = lists[first].copy()
+            tree, shared = [first, *members], lists[first].copy()
             for place, member in enumerate(tree):
-                near = [tree[(place - 1) // 2]] if place else []
-                near += tree[2 * place + 1 : 2 * place + 3]
-                _put_first(lists[member], self._numbers[near], shared, self._numbers[member])
+                children = tree[2 * place + 1 : 2 * place + 3]
+                if member >= self._live and place:
+                    near, links = [tree[(place - 1) // 2], *children], shared
+                else:
+                    near, links = [child for child in children if child >= self._live], lists[member].copy()
+                if near:
+                    _put_first(lists[member], self._numbers[near], self._real_first(links, tree), self._numbers[member])
+
+    def _real_first(self, links: Array, tree: list[int]) -> Array:
+        """Links without those to twins, then these: what there is no room for are twins, not what leads elsewhere."""
+        is_twin = np.isin(links, self._numbers[tree])
+        return np.concatenate([links[~is_twin], links[is_twin]])
+
+
+def _firsts_of(vectors: Array) -> tuple[Array, Array]:
+    """(rows [u] that hold a vector first, ascending; [n] int32, for each row the first that holds its vector)."""
+    # Adding 0 makes -0 and 0 the same bytes.
+    marks = hashes((vectors + np.float32(0)).view("<i4"))
+    _, firsts, inverse = np.unique(marks, return_index=True, return_inverse=True)
+    return np.sort(firsts), firsts[inverse].astype(np.int32)
 
 
 def _eased(probes: int) -> int:

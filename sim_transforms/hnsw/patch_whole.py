@@ -105,6 +105,22 @@ def place_change(change: Change, parts: tuple[Sequence[RowRange], Array, Array],
     return Placed(additions, gone, final, live, Patched(given, np.flatnonzero(~live).astype(np.int32), ranges))
 
 
+def shard_loads(change: Change, parts: tuple[Sequence[RowRange], Array, Array], settings: IndexSettings) -> Array:
+    """[shards] int64 items that each shard would hold: a worker of the patch holds their vectors.
+
+    Args:
+        change, parts, settings: as of `place_change`.
+    """
+    ranges, centroids, free = parts
+    additions, _ = group_additions(change, centroids, settings)
+    gone = np.zeros(ranges[-1].end_row if ranges else 0, np.bool_)
+    gone[free] = True
+    gone[change.deleted] = True
+    rows = (shard_rows(ranges, shard) for shard in range(len(centroids)))
+    live = [len(own) - int(gone[own].sum()) for own in rows]
+    return np.array(live, np.int64) + np.diff(additions.starts)
+
+
 def group_additions(change: Change, centroids: Array, settings: IndexSettings) -> tuple[Additions, Array]:
     """The additions by home shard, and their order: position among those given, by number.
 

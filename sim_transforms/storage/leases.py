@@ -134,10 +134,12 @@ class JobLease:
         return lease
 
     def renew(self) -> None:
-        """Lets its time begin again, also where it has ended but nobody has taken it over; raises LeaseHeld."""
-        before = self._text()
+        """Lets its time begin again, also where it has ended but nobody has taken it over; raises LeaseHeld.
+
+        May be repeated where the store did not answer, whether or not the renewal had reached it.
+        """
         self._renewals += 1  # A content that never comes again: stores may take its digest for the generation.
-        if not self._swap(before, self._text()):
+        if not self._swap(self._text()):
             raise LeaseHeld(
                 f"{self._store.url}: the lease of job {self.name!r} had ended and was taken over by another run; "
                 f"stop here, and renew within {self._ttl_seconds:.0f} s next time"
@@ -145,17 +147,20 @@ class JobLease:
 
     def release(self) -> None:
         """Gives it back, unless another has taken it over."""
-        self._swap(self._text(), _RELEASED)
+        self._swap(_RELEASED)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.release()
+        # What the job has done stands; a lease that could not be given back ends by time.
+        with contextlib.suppress(RuijiError, OSError):
+            self.release()
 
-    def _swap(self, before: bytes, after: bytes) -> bool:
+    def _swap(self, after: bytes) -> bool:
         info = self._store.info(self._object)
-        if info is None or _read(self._store, self._object) != before:
+        held = _parsed(_read(self._store, self._object))
+        if info is None or held is None or held.holder != self.holder:
             return False
         return self._store.compare_and_swap(self._object, after, info.generation)
 
@@ -177,12 +182,12 @@ class KeptLease:
 
     def __init__(self, store: ObjectStore, name: str, ttl_seconds: float = LEASE_SECONDS) -> None:
         self._store, self._name, self._ttl_seconds = store, name, ttl_seconds
-        self._ended, self._lost = threading.Event(), ""
+        self._ended, self._one_at_a_time = threading.Event(), threading.Lock()
 
     def check(self) -> None:
-        """Raises LeaseHeld where another run has taken over; call it before what only one may do."""
-        if self._lost:
-            raise LeaseHeld(self._lost)
+        """Renews it, and raises LeaseHeld where another run has taken over; call it before what only one may do."""
+        with self._one_at_a_time:
+            self._lease.renew()
 
     def __enter__(self) -> Self:
         self._lease = JobLease.acquire(self._store, self._name, self._ttl_seconds)
@@ -193,18 +198,14 @@ class KeptLease:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._ended.set()
         self._thread.join()
-        self._lease.release()
+        self._lease.__exit__(kind, error, _)
 
     def _renew(self) -> None:
         while not self._ended.wait(self._ttl_seconds / 3):
-            try:
-                self._lease.renew()
-            except LeaseHeld as error:
-                self._lost = str(error)
-                return
-            except RuijiError:
-                # A store that does not answer for a moment: two more tries come before the time is over.
-                continue
+            # A store that does not answer for a moment: two more tries come before the time is over. A lease that
+            # another run has taken is found again by `check`.
+            with contextlib.suppress(RuijiError, OSError):
+                self.check()
 
 
 @dataclass(frozen=True)

@@ -58,14 +58,13 @@ class LocalStore:
 
     def info(self, name: str) -> ObjectInfo | None:
         """Size, time and generation of an object, or null."""
-        path = self._path(name)
-        if not path.is_file():
-            return None
         try:
-            status = path.stat()
-            small = status.st_size < 2**20
-            generation = hashlib.sha256(path.read_bytes()).hexdigest() if small else str(status.st_mtime_ns)
-        except FileNotFoundError:
+            # From one descriptor: the file may be replaced at any moment, and time and digest must be of one.
+            with self._path(name).open("rb") as file:
+                status = os.fstat(file.fileno())
+                small = status.st_size < 2**20
+                generation = hashlib.sha256(file.read()).hexdigest() if small else str(status.st_mtime_ns)
+        except _ABSENT:
             return None
         return ObjectInfo(name, status.st_size, status.st_mtime, generation)
 

@@ -2,10 +2,11 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from sim_transforms.errors import LeaseHeld
+from sim_transforms.errors import LeaseHeld, StoreError
 from sim_transforms.storage.leases import READERS, REMOVALS, Hold, JobLease, KeptLease, fresh_holds, store_seconds
 from sim_transforms.storage.object_store import ObjectStore
 from tests.contracts.stores import LaterStore, all_objects
@@ -120,3 +121,40 @@ def test_kept_lease_that_was_taken_over_says_so_before_anything_is_published(sto
         with pytest.raises(LeaseHeld, match="taken over"):
             lease.check()
     assert b"other" in store.read("leases/jobs/reindex")
+
+
+class Unsteady:
+    """The store, which fails once at a compare-and-swap: before it, or after it with the answer lost."""
+
+    def __init__(self, store: ObjectStore, after: bool) -> None:
+        self._store, self._after, self.failed = store, after, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def compare_and_swap(self, name: str, data: bytes, expected: str | None) -> bool:
+        """Fails at the second call."""
+        if self.failed or expected is None:
+            return self._store.compare_and_swap(name, data, expected)
+        self.failed = True
+        if self._after:
+            self._store.compare_and_swap(name, data, expected)
+        raise StoreError("no answer")
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_job_lease_outlives_a_renewal_that_failed(after: bool, store: ObjectStore) -> None:
+    lease = JobLease.acquire(Unsteady(store, after), "reindex", 100)
+    with pytest.raises(StoreError):
+        lease.renew()
+    lease.renew()
+    lease.release()
+    JobLease.acquire(store, "reindex", 100).release()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_job_lease_that_cannot_be_given_back_hides_no_result(after: bool, store: ObjectStore) -> None:
+    with JobLease.acquire(Unsteady(store, after), "reindex", 100):
+        pass
+    with pytest.raises(ValueError, match="of the job"), JobLease.acquire(Unsteady(store, after), "other", 100):
+        raise ValueError("of the job")

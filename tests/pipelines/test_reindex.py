@@ -143,13 +143,58 @@ def test_reindex_takes_items_out_whose_media_cannot_be_read_any_more(shop: Shop)
     assert shop.rows[0]["item_id"] not in opened.items.column("item_id").to_pylist()
 
 
-def test_reindex_with_other_parameters_builds_anew_without_embedding(shop: Shop) -> None:
-    found = shop.reindex("--set", "index.m=8")
-    assert found["version"] is None
+@pytest.mark.parametrize("other", ["m=8", "shard_items=50", "builder=insertion"])
+def test_reindex_with_other_parameters_builds_anew_without_embedding(other: str, shop: Shop) -> None:
+    found = shop.reindex("--set", f"index.{other}")
+    assert (found["how"], found["inferences"], found["added"]) == ("rebuilt", 0, 0)
+    assert shop.reindex("--set", f"index.{other}")["version"] is None
     shop.write(shop.rows[5:-HELD_BACK])
-    found = shop.reindex("--set", "index.m=8")
-    assert (found["how"], found["inferences"], found["accepted"]) == ("rebuilt", 0, ITEMS - HELD_BACK - 5)
-    assert open_version(str(shop.work / "store")).manifest.churn == 0
+    found = shop.reindex("--set", f"index.{other}")
+    assert (found["how"], found["inferences"], found["accepted"]) == ("patched", 0, ITEMS - HELD_BACK - 5)
+
+
+def test_reindex_for_another_recall_target_measures_the_same_index(shop: Shop) -> None:
+    before = open_version(str(shop.work / "store")).manifest
+    found = shop.reindex("--set", "index.recall_target=0.999")
+    assert (found["how"], found["inferences"]) == ("patched", 0)
+    after = open_version(str(shop.work / "store")).manifest
+    assert (after.recall_target, after.index) == (0.999, before.index)
+    assert shop.reindex("--set", "index.recall_target=0.999")["version"] is None
+
+
+def test_reindex_drops_a_value_that_the_column_of_now_cannot_hold(shop: Shop) -> None:
+    for number, row in enumerate(shop.rows):
+        row["price"] = "1.5" if number == 0 else str(number)
+    shop.write(shop.rows[:-HELD_BACK])
+    assert shop.reindex()["metadata_changed"] == ITEMS - HELD_BACK
+    shop.write(shop.rows[1:-HELD_BACK])
+    found = shop.reindex()
+    assert (found["how"], found["removed"], found["inferences"]) == ("patched", 1, 0)
+    prices = open_version(str(shop.work / "store")).items.column("price")
+    assert prices.to_pylist() == [int(shop.rows[1 + n]["price"]) for n in _places(shop)]
+
+
+def _places(shop: Shop) -> list[int]:
+    ids = [row["item_id"] for row in shop.rows[1:]]
+    return [ids.index(i) for i in open_version(str(shop.work / "store")).items.column("item_id").to_pylist()]
+
+
+def test_reindex_refuses_an_id_that_a_rejected_row_repeats(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.write([*shop.rows[:-HELD_BACK], {**shop.rows[0], "uri": "../outside.png"}])
+    flags = ["reindex", "--config", str(shop.config), "--workdir", str(shop.work), *ONE_PROCESS]
+    assert main(flags) == 2
+    assert "more than once" in capsys.readouterr().err
+
+
+def test_reindex_does_not_undo_a_rollback_to_another_model(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    first = open_version(str(shop.work / "store")).version
+    second = shop.run("run", "--set", "train.seed=7", *ONE_PROCESS)["version"]
+    assert second != first
+    shop.run("versions", "rollback", first)
+    flags = ["reindex", "--config", str(shop.config), "--workdir", str(shop.work), *ONE_PROCESS]
+    assert main(flags) == 1
+    assert f"rollback {second}" in capsys.readouterr().err
+    assert open_version(str(shop.work / "store")).version == first
 
 
 def test_reindex_on_two_processes_gives_the_same_version(shop: Shop, tmp_path: Path) -> None:

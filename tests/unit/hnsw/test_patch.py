@@ -7,12 +7,16 @@ import pytest
 
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.patch import place_additions
+from sim_transforms.hnsw.patch_whole import Change, shard_loads
 from sim_transforms.hnsw.search import NativeSearcher
 from sim_transforms.hnsw.spaces import SPACES, space_of
 from sim_transforms.hnsw.whole import build_whole
+from sim_transforms.records.manifests import RowRange
 from sim_transforms.settings.stages import IndexSettings
 from tests.properties.test_patch_properties import assert_whole, build
 from tests.unit.hnsw.clouds import clustered, nearest_rows, recall
+
+LEVELS = np.zeros(3, np.int8)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -103,3 +107,34 @@ def test_place_additions_own_free_rows_first_then_others_then_new_ones() -> None
     final, appended = place_additions(free, np.array([0, 6, 7]), 30)
     assert final.tolist() == [4, 9, 21, 22, 30, 31, 20]
     assert appended == [(0, 30, 32)]
+
+
+def test_patch_by_patch_twins_leave_the_links_of_the_first_alone(tmp_path: Path) -> None:
+    catalog = build(tmp_path, clustered(1500, 16), IndexSettings(space="l2", shard_items=400))
+    again = catalog.held[700].copy()
+    for _ in range(20):
+        catalog.patch([], np.stack([again, again]))
+    found = read_index(catalog.path).records
+    links = found["links"][700][: found["count"][700]]
+    twins = [row for row, vector in catalog.held.items() if (vector == again).all()]
+    assert len(twins) == 41
+    assert np.isin(links, twins).sum() <= 4
+    assert len(links) >= 8
+    assert_whole(catalog, read_index(catalog.path))
+
+
+def test_patch_with_many_of_one_vector_abroad_fills_no_other_lists(tmp_path: Path) -> None:
+    catalog = build(tmp_path, clustered(1500, 16), IndexSettings(space="l2", shard_items=400))
+    catalog.patch([], np.repeat(clustered(1, 16, seed=8), 30, axis=0))
+    found = read_index(catalog.path).records
+    old = [found["links"][row][: found["count"][row]] for row in range(1500)]
+    assert max((links >= 1500).sum() for links in old) <= 4
+
+
+def test_shard_loads_count_live_rows_and_additions_at_home() -> None:
+    ranges = (RowRange(0, 0, 4), RowRange(1, 4, 6))
+    centroids = np.array([[0.0, 0.0], [10.0, 0.0]], np.float32)
+    change = Change(np.array([1], np.int32), np.array([[9.0, 0.0], [11.0, 0.0], [1.0, 0.0]], np.float32), LEVELS)
+    free = np.array([2], np.int32)
+    loads = shard_loads(change, (ranges, centroids, free), IndexSettings(space="l2"))
+    assert loads.tolist() == [2 + 1, 2 + 2]
