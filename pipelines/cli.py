@@ -328,8 +328,11 @@ def _run(arguments: argparse.Namespace, further: list[str]) -> None:
         raise _unknown(further[0], own)
     quiet_libraries()
     steady_memory()
+    chosen = Main(arguments, further, own)
+    if arguments.config:
+        chosen.settings()  # a mistake is said at once, not after TensorFlow was imported
     module = importlib.import_module(f"pipelines.{command.module}")
-    getattr(module, command.function)(Main(arguments, further, own))
+    getattr(module, command.function)(chosen)
 
 
 def _unknown(flag: str, own: list[str]) -> UsageError:

@@ -7,7 +7,7 @@ ruiji forget digit-0007 digit-0008 --config configs/digits.yaml --within 24 --js
 from pathlib import Path
 
 from pipelines._main import Main
-from pipelines.next_version import NextVersion, job_name
+from pipelines.next_version import NextVersion, job_name, lease_file
 from pipelines.stages import Stages
 from sim_transforms.commands.forget import (
     Published,
@@ -44,7 +44,7 @@ def forget(main: Main) -> None:
     store = open_store(settings.store)
     with (
         workdir_lock(stages.workdir),
-        KeptLease(store, job_name(settings)) as lease,
+        KeptLease(store, job_name(settings), remember=lease_file(stages.workdir)) as lease,
         scratch_folder(stages.workdir, "forget") as scratch,
     ):
         # The version first: what fails later is found again, and a version that misses its recall leaves all as it was.

@@ -17,8 +17,6 @@ from pipelines._main import Main
 from pipelines.index import build_index
 from sim_transforms.commands.published import Opened
 from sim_transforms.errors import RecallError
-from sim_transforms.hnsw.partition import shard_cap
-from sim_transforms.hnsw.patch_whole import shard_loads
 from sim_transforms.index_input import open_embeddings
 from sim_transforms.options import pipeline_options, runs_here
 from sim_transforms.patch_version import PatchVersion, plan_patch, read_exact
@@ -29,6 +27,7 @@ from sim_transforms.publish_patch import (
     churn_of,
     describe_patch,
     index_change,
+    overfull_shard,
     write_patched_items,
 )
 from sim_transforms.publish_version import assemble_version, make_manifest, write_timings
@@ -45,13 +44,17 @@ _ITEMS = "items.parquet"
 # Up to so many items a job is done before further processes would have started.
 _LIGHT_ITEMS = 20_000
 _BUILT_WITH = ("m", "ef_construction", "seed", "neighbor_shards", "layout", "builder", "shard_items", "shards")
-# Times the cap of a shard that one may hold after patches, where many additions lie together.
-_OVERFULL = 2
 
 
 def job_name(settings: Settings) -> str:
     """Of the lease in the store that lets one run at a time change the versions of a catalog."""
     return f"reindex-{settings.name}"
+
+
+def lease_file(workdir: Path) -> Path:
+    """Where a run notes that it holds the lease: the next run in that working directory, which is locked, need not wait
+    for the lease of one that was killed."""
+    return workdir / "state" / "lease"
 
 
 def options_for(main: Main, settings: Settings, items: int) -> PipelineOptions:
@@ -120,10 +123,7 @@ class NextVersion:
         if churn > self.settings.reindex.rebuild_above:
             most = self.settings.reindex.rebuild_above
             return f"{churn:.1%} have changed since it was built, reindex.rebuild_above is {most:.1%}"
-        loads, cap = shard_loads(index_change(change, settings), self._parts(), settings), shard_cap(left, settings)
-        if loads.max() > _OVERFULL * cap:
-            return f"shard {loads.argmax()} would hold {loads.max():,} items, and {cap:,} are planned for one"
-        return None
+        return overfull_shard(change, self._parts(), left, settings)
 
     def _parts(self) -> tuple[tuple[RowRange, ...], Array, Array]:
         opened = self.opened

@@ -14,7 +14,7 @@ from sim_transforms.errors import UsageError
 from sim_transforms.settings.stages import Settings
 
 if TYPE_CHECKING:
-    from sim_transforms.report.diff_page import VersionDiff
+    from sim_transforms.commands.diff import VersionDiff
 
 
 def _settings(main: Main) -> Settings | None:
@@ -130,14 +130,13 @@ def versions_verify(main: Main) -> None:
 
 def versions_diff(main: Main) -> None:
     """`ruiji versions diff`."""
-    from sim_transforms.commands.diff import diff, diff_text
-    from sim_transforms.report.diff_page import write_diff_page
+    from sim_transforms.commands.diff import diff, diff_text, write_page
 
     given, settings = main.arguments, _settings(main)
     found = diff(_store(main, settings), given.before, given.after, queries=given.queries, seed=given.seed)
     result, text = found.plain(given.limit), diff_text(found)
     if given.page:
-        page = write_diff_page(found, _pictures(main, settings, found), Path(given.page))
+        page = write_page(found, _pictures(main, settings, found), Path(given.page))
         result, text = {**result, "page": str(page)}, f"{text}\npage       {page}"
     main.answer(result, text)
 
@@ -147,9 +146,9 @@ def _pictures(main: Main, settings: Settings | None, found: "VersionDiff") -> di
     if settings is None:
         return {}
     from pipelines.stages import Stages
+    from sim_transforms.commands.diff import shown_items
     from sim_transforms.commands.thumbnails import thumbnails
     from sim_transforms.media.image import image_shape
-    from sim_transforms.report.diff_page import shown_items
 
     source, examples = Stages(main, settings).source(), Path(settings.workdir) / "examples"
     return thumbnails(shown_items(found), image_shape(settings.media), source, settings.catalog.allow_outside, examples)

@@ -7,6 +7,7 @@ ruiji reindex --config configs/digits.yaml --reread --json
 import shutil
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines._main import Main
 from pipelines.embed import embed
-from pipelines.next_version import NextVersion, job_name, options_for
+from pipelines.next_version import NextVersion, job_name, lease_file, options_for
 from pipelines.preprocess import write
 from pipelines.run import Runner
 from pipelines.stages import Stages
@@ -49,6 +50,7 @@ from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import load_manifest
 
 _SUBSET = "items.parquet"
+_COUNTS = ("added", "changed", "removed", "metadata_changed", "files_read")
 
 
 def reindex(main: Main) -> None:
@@ -59,7 +61,7 @@ def reindex(main: Main) -> None:
     store = open_store(settings.store)
     with (
         workdir_lock(stages.workdir),
-        KeptLease(store, job_name(settings)) as lease,
+        KeptLease(store, job_name(settings), remember=lease_file(stages.workdir)) as lease,
         scratch_folder(stages.workdir, "reindex") as scratch,
     ):
         run = Reindex(main, settings, stages, (scratch, lease))
@@ -71,7 +73,9 @@ def reindex(main: Main) -> None:
         runner = Runner(main, settings, stages)
         preprocessed = runner.preprocess()
         summary = RunSummary(preprocessed, *runner.index(run.turn), None, None)
-    return main.answer({**summary_json(summary), "how": "rebuilt"}, summary_text(summary))
+        # What differs from the version of the other model was not looked at.
+        answer = {**summary_json(summary), "how": "rebuilt", **dict.fromkeys(_COUNTS), "seconds": run.seconds()}
+    return main.answer(answer, summary_text(summary))
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,12 @@ class Reindex:
         )
         embedded = self._embed([d.reference for d in again if d.reference is not None])
         failed = tuple(sorted((*diff.failed, *embedded.failed)))
+        if failed:
+            reasons = ", ".join(
+                f"{count} {reason}" for reason, count in sorted(Counter(f.reason for f in failed).items())
+            )
+            where = self._stages.workdir / "rejects.parquet"
+            self._main.notify(f"reindex: {len(failed):,} rejected ({reasons}); they are named in {where}")
         skipped = diff.same + len(diff.of("metadata"))
         totals = self._account(plan, skipped, embedded, failed)
         deleted = [d.row for d in diff.of("removed", "changed")]
@@ -203,7 +213,7 @@ class Reindex:
         diff = gather_diff(read_rows(str(rows / "diff")), read_rows(str(rows / "failed")))
         repeated = diff.of("repeated")
         if repeated:
-            shown = ", ".join(repr(d.item_id) for d in repeated[:10])
+            shown = ", ".join(f"{d.item_id!r} (rows {', '.join(map(str, d.rows))})" for d in repeated[:10])
             found = f"the catalog gives {len(repeated)} item_id(s) more than once: {shown}"
             raise CatalogError(f"{found}; ids must be unique")
         return diff
@@ -258,6 +268,8 @@ class Reindex:
         self, how: str, version: str | None, totals: LedgerTotals, embedded: Embedded, diff: CatalogDiff
     ) -> dict[str, Any]:
         shown = describe_published(self._store, version or self._opened.version)
+        dropped = {item.item_id for item in embedded.failed}
+        added, changed = ([d for d in diff.of(kind) if d.item_id not in dropped] for kind in ("added", "changed"))
         return {
             "version": version,
             "items": totals.items_in,
@@ -268,13 +280,17 @@ class Reindex:
             "recall_at_10": shown["recall_at_10"],
             "ef_search": shown["ef_search"],
             "how": how,
-            "added": len(diff.of("added")),
-            "changed": len(diff.of("changed")),
+            "added": len(added),
+            "changed": len(changed),
             "removed": len(diff.of("removed")),
             "metadata_changed": len(diff.of("metadata")),
             "files_read": diff.files_read,
-            "seconds": round(time.monotonic() - self._began, 3),
+            "seconds": self.seconds(),
         }
+
+    def seconds(self) -> float:
+        """Since this run began."""
+        return round(time.monotonic() - self._began, 3)
 
 
 def _write_catalog(folder: Path, references: list[MediaRef], columns: dict[str, str]) -> Path:

@@ -65,6 +65,7 @@ class Difference:
         row: of the published item, -1 where there is none.
         digest: of the published item's media, "" where there is none.
         reference: of the catalog, null where it is removed.
+        rows: of the catalog that give a repeated id, those that are no reference left out.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class Difference:
     row: int
     digest: str
     reference: MediaRef | None
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ def compare(element: tuple[int, Iterable[Any]], fresh: str, reread: bool) -> Buc
         reference = min(side.references)
         row, digest = (side.known.row, side.known.digest) if side.known is not None else (-1, "")
         if side.rows > 1:
-            differences.append(Difference("repeated", item_id, row, digest, reference))
+            repeated = tuple(sorted(r.row for r in side.references))
+            differences.append(Difference("repeated", item_id, row, digest, reference, repeated))
             continue
         source = None if reread else _unchanged(reference, side.source)
         if source is None and side.known is not None:

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from sim_transforms.diff_catalog import Difference
 from sim_transforms.hnsw.levels import draw_levels
 from sim_transforms.hnsw.open_index import CENTROIDS
-from sim_transforms.hnsw.patch_whole import Change
+from sim_transforms.hnsw.partition import shard_cap
+from sim_transforms.hnsw.patch_whole import Change, shard_loads
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.measure_recall import ExactAnswer, recall_rank
 from sim_transforms.merge_shards import part_paths
@@ -26,12 +27,14 @@ from sim_transforms.patch_version import PlannedPatch
 from sim_transforms.publish_version import FILES, ROW_GROUP_ITEMS, join_parts, measure_version
 from sim_transforms.records.arrays import load_array
 from sim_transforms.records.batches import Array, QueryBlock, arrow_type, vectors_of
-from sim_transforms.records.manifests import VersionManifest
+from sim_transforms.records.manifests import RowRange, VersionManifest
 from sim_transforms.settings.stages import IndexSettings, SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file
 
 # Beside the metadata; the split belongs to evaluation, not to the index.
 _TEXTS = {"digest": "string", "label": "string"}
+# Times the cap of a shard that one may hold after patches, where many additions lie together.
+_OVERFULL = 2
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,23 @@ def index_change(change: CatalogChange, settings: IndexSettings) -> Change:
     vectors = space_of(settings.space).prepare(vectors_of(change.fresh.column("embedding")))
     ids = change.fresh.column("item_id").to_pylist()
     return Change(change.deleted, vectors, draw_levels(ids, settings.m, settings.seed))
+
+
+def overfull_shard(
+    change: CatalogChange, parts: tuple[Sequence[RowRange], Array, Array], items: int, settings: IndexSettings
+) -> str | None:
+    """Which shard would hold so many items that a worker could not, or null.
+
+    Args:
+        change: what is different.
+        parts: of the version: row ranges, centroids [shards, d], free rows.
+        items: that the version will hold.
+        settings: of the index.
+    """
+    loads, cap = shard_loads(index_change(change, settings), parts, settings), shard_cap(items, settings)
+    if loads.max() <= _OVERFULL * cap:
+        return None
+    return f"shard {loads.argmax()} would hold {loads.max():,} items, and {cap:,} are planned for one"
 
 
 def catalog_digest(parent: VersionManifest, differences: Sequence[Difference], fresh: pa.Table) -> str:

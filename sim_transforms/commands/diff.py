@@ -1,7 +1,8 @@
 """`ruiji versions diff`: which items came, went and changed, and whose neighbours changed most."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from sim_transforms.errors import UsageError
 from sim_transforms.hnsw.file_format import map_vectors
 from sim_transforms.lookup.open import OpenVersion, open_version
 from sim_transforms.quality.sample import rank
-from sim_transforms.report.diff_page import QueryChange, VersionDiff
+from sim_transforms.report.diff_page import QueryChange, VersionDiff, shown_items, write_diff_page
 from sim_transforms.storage.versions import INDEX
+
+__all__ = ["VersionDiff", "diff", "diff_text", "shown_items", "write_page"]
 
 Array = np.ndarray[Any, Any]
 
@@ -164,6 +167,11 @@ def _neighbors(opened: OpenVersion, item_ids: Sequence[str]) -> list[tuple[str, 
         tuple([match.item_id for match in matches if match.item_id != item_id][:NEIGHBORS])
         for item_id, matches in zip(item_ids, answers, strict=True)
     ]
+
+
+def write_page(found: VersionDiff, pictures: Mapping[str, bytes], output: Path) -> Path:
+    """Writes the page, with the pictures that there are; gives the path of index.html."""
+    return write_diff_page(found, pictures, output)
 
 
 def diff_text(found: VersionDiff) -> str:

@@ -10,10 +10,12 @@ import json
 import secrets
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sim_transforms.errors import LeaseHeld, NotFound, RuijiError
+from sim_transforms.storage.files import write_file
 from sim_transforms.storage.object_store import ObjectInfo, ObjectStore
 
 READERS = "leases/readers"
@@ -114,8 +116,14 @@ class JobLease:
         self._renewals = 0
 
     @classmethod
-    def acquire(cls, store: ObjectStore, name: str, ttl_seconds: float = LEASE_SECONDS) -> Self:
+    def acquire(cls, store: ObjectStore, name: str, ttl_seconds: float = LEASE_SECONDS, dead: str = "") -> Self:
         """Takes the lease, over from another holder where his has ended.
+
+        Args:
+            store: that all runs of the job share.
+            name: of the job.
+            ttl_seconds: it ends by itself so long after it was taken or renewed.
+            dead: a holder of whom the caller knows that he has died; his lease is over.
 
         Raises:
             LeaseHeld: another holds it; names the holder and since when.
@@ -124,7 +132,7 @@ class JobLease:
         info = store.info(lease._object)
         if info is not None and (held := _parsed(_read(store, lease._object))) is not None:
             age = store_seconds(store) - info.created_seconds
-            if age < held.ttl_seconds:
+            if age < held.ttl_seconds and held.holder != dead:
                 raise LeaseHeld(
                     f"{store.url}: job {name!r} is held by {held.holder}, who took or renewed it {age:.0f} s ago; it "
                     f"ends in {held.ttl_seconds - age:.0f} s: wait for that run, or until then if it has died"
@@ -175,13 +183,17 @@ class KeptLease:
         store: that all runs of the job share.
         name: of the job.
         ttl_seconds: so long after this process has died the next run may start.
+        remember: a file that no two runs use at a time, which names the holder; a run that finds another's name in
+            it knows that he has died.
 
     Raises:
         LeaseHeld: on entering; another run is at work.
     """
 
-    def __init__(self, store: ObjectStore, name: str, ttl_seconds: float = LEASE_SECONDS) -> None:
-        self._store, self._name, self._ttl_seconds = store, name, ttl_seconds
+    def __init__(
+        self, store: ObjectStore, name: str, ttl_seconds: float = LEASE_SECONDS, remember: Path | None = None
+    ) -> None:
+        self._store, self._name, self._ttl_seconds, self._remember = store, name, ttl_seconds, remember
         self._ended, self._one_at_a_time = threading.Event(), threading.Lock()
 
     def check(self) -> None:
@@ -190,7 +202,12 @@ class KeptLease:
             self._lease.renew()
 
     def __enter__(self) -> Self:
-        self._lease = JobLease.acquire(self._store, self._name, self._ttl_seconds)
+        known = self._remember
+        dead = known.read_text() if known is not None and known.is_file() else ""
+        self._lease = JobLease.acquire(self._store, self._name, self._ttl_seconds, dead)
+        if known is not None:
+            known.parent.mkdir(parents=True, exist_ok=True)
+            write_file(known, self._lease.holder.encode())
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
         return self
@@ -199,6 +216,8 @@ class KeptLease:
         self._ended.set()
         self._thread.join()
         self._lease.__exit__(kind, error, _)
+        if self._remember is not None:
+            self._remember.unlink(missing_ok=True)
 
     def _renew(self) -> None:
         while not self._ended.wait(self._ttl_seconds / 3):

@@ -157,7 +157,9 @@ class LocalStore:
                 with replace_file(path) as temporary:
                     fill(temporary)
                 return
-            except FileNotFoundError:
+            except (FileNotFoundError, FileExistsError):
+                # Somebody removed the folder because it was empty: before it was used, or between the look of `mkdir`
+                # at what is there and its second one.
                 if not left:
                     raise
 

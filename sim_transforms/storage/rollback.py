@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from sim_transforms.errors import DamagedArtefact, NotFound, PublishConflict
 from sim_transforms.storage.leases import READERS, REMOVALS, Hold, fresh_holds
 from sim_transforms.storage.object_store import ObjectStore
-from sim_transforms.storage.versions import is_version_id, latest, load_manifest, missing_files, move_latest
+from sim_transforms.storage.versions import (
+    MANIFEST,
+    is_version_id,
+    latest,
+    load_manifest,
+    missing_files,
+    move_latest,
+    object_name,
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,9 @@ def _parent(store: ObjectStore, version: str) -> str:
         raise type(error)(f"{error}; LATEST names it, so that its parent is not known: name a version") from error
     if parent is None:
         raise NotFound(f"{store.url}: LATEST is {version}, the first version: there is none before it; name a version")
+    if store.info(object_name(parent, MANIFEST)) is None:
+        gone = f"LATEST is {version}; {parent}, which it follows, was removed by gc or forget"
+        raise NotFound(f"{store.url}: {gone}; name a version of `ruiji versions list`")
     return parent
 
 

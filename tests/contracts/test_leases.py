@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,3 +159,16 @@ def test_job_lease_that_cannot_be_given_back_hides_no_result(after: bool, store:
         pass
     with pytest.raises(ValueError, match="of the job"), JobLease.acquire(Unsteady(store, after), "other", 100):
         raise ValueError("of the job")
+
+
+def test_kept_lease_of_a_run_that_died_here_need_not_be_waited_for(store: ObjectStore, tmp_path: Path) -> None:
+    noted = tmp_path / "state" / "lease"
+    killed = KeptLease(store, "reindex", 900, remember=noted)
+    killed.__enter__()
+    with pytest.raises(LeaseHeld), KeptLease(store, "reindex", 900, remember=tmp_path / "elsewhere"):
+        pass
+    with KeptLease(store, "reindex", 900, remember=noted) as lease:
+        lease.check()
+        with pytest.raises(LeaseHeld, match="taken over"):
+            killed.check()
+    JobLease.acquire(store, "reindex").release()
