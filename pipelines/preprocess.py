@@ -14,6 +14,7 @@ from sim_transforms.analyze_examples import AnalyzeExamples
 from sim_transforms.finish_examples import close_examples, example_shards, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.media.catalog import CatalogPlan
+from sim_transforms.media.guard import bounds_of
 from sim_transforms.media.image import image_shape
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.manifests import ExamplesManifest
@@ -26,7 +27,8 @@ def write(settings: Settings, plan: CatalogPlan, output: Path, scratch: Path, op
     shards = example_shards(plan.rows, settings.preprocess)
     with beam.Pipeline(options=options) as pipeline:
         rows = pipeline | "ReadCatalog" >> ReadCatalog(plan, settings.train.seed)
-        written = rows.references | "WriteExamples" >> WriteExamples(str(output), shards, image_shape(settings.media))
+        media, bounds = image_shape(settings.media), bounds_of(settings.preprocess)
+        written = rows.references | "WriteExamples" >> WriteExamples(str(output), shards, media, bounds)
         written | "HandBackReports" >> HandBack(str(scratch / "reports.rows"), key=by_shard)
         rows[FAILED] | "HandBackFailed" >> HandBack(str(scratch / "failed.rows"))
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import MediaError
 from sim_transforms.group_in_files import GroupInFiles
+from sim_transforms.media.archive import file_of
 from sim_transforms.media.image import read_media
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.items import FailedItem, MediaRef, Scalar, shard_of
@@ -237,7 +238,7 @@ def _read(reference: MediaRef) -> KnownSource | None:
 
 def _status(uri: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(uri)
+        status = os.stat(file_of(uri))
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns

@@ -14,7 +14,7 @@ import apache_beam as beam
 
 from sim_transforms.errors import MediaError
 from sim_transforms.features.example_format import ExampleRecord, encode_example
-from sim_transforms.media.image import decode_image, read_media
+from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
 from sim_transforms.records.items import FailedItem, MediaRef, shard_of
 from sim_transforms.records.ledger import LedgerEntry
 from sim_transforms.records.manifests import FileEntry, MediaShape
@@ -65,11 +65,13 @@ class WriteExamples(beam.PTransform):
         output: folder of the files.
         shards: number of files.
         media: what media are decoded to.
+        bounds: what one file may take.
     """
 
     output: str
     shards: int
     media: MediaShape
+    bounds: Bounds
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -80,7 +82,7 @@ class WriteExamples(beam.PTransform):
             references
             | "KeyByShard" >> beam.Map(key_by_shard, self.shards)
             | "GroupByShard" >> beam.GroupByKey()
-            | "DecodeAndWrite" >> beam.Map(write_shard, self.output, self.shards, self.media)
+            | "DecodeAndWrite" >> beam.Map(write_shard, self.output, self.shards, self.media, self.bounds)
         )
 
 
@@ -89,15 +91,22 @@ def key_by_shard(reference: MediaRef, shards: int) -> tuple[int, MediaRef]:
     return shard_of(reference.item_id, shards), reference
 
 
-def write_shard(group: tuple[int, Iterable[MediaRef]], output: str, shards: int, media: MediaShape) -> ShardReport:
+def write_shard(
+    group: tuple[int, Iterable[MediaRef]], output: str, shards: int, media: MediaShape, bounds: Bounds
+) -> ShardReport:
     """Decodes the references of a shard in order and writes the file."""
     shard, references = group
     ordered = sorted(references, key=lambda r: (r.item_id, r.row))
     name = shard_name(shard, shards)
-    writer = _ShardWriter(shard, media)
-    with replace_file(Path(output) / name) as temporary, temporary.open("wb") as file:
-        for reference in ordered:
-            file.write(writer.add(reference))
+    writer = _ShardWriter(shard)
+    with (
+        GuardedDecoder(media, bounds) as decoder,
+        replace_file(Path(output) / name) as temporary,
+        temporary.open("wb") as file,
+    ):
+        decoded = decoder.decode([reference.uri for reference in ordered])
+        for reference, found in zip(ordered, decoded, strict=True):
+            file.write(writer.add(record_of(reference, found)))
     return writer.report(name, len(ordered), file_entry(Path(output), name), _duplicates(ordered))
 
 
@@ -106,19 +115,16 @@ def shard_name(shard: int, shards: int) -> str:
     return f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
 
 
-def decode_reference(reference: MediaRef, media: MediaShape) -> ExampleRecord | FailedItem:
-    """Reads and decodes one item, or says why it cannot be."""
-    try:
-        data = read_media(reference.uri)
-        pixels = decode_image(data, media)
-    except MediaError as error:
-        return FailedItem(reference.item_id, reference.uri, STAGE, error.reason, error.message)
+def record_of(reference: MediaRef, found: Decoded | MediaError) -> ExampleRecord | FailedItem:
+    """What is written of an item, or why nothing is."""
+    if isinstance(found, MediaError):
+        return FailedItem(reference.item_id, reference.uri, STAGE, found.reason, found.message)
     return ExampleRecord(
         item_id=reference.item_id,
         label=reference.label,
         split=reference.split,
-        digest=hashlib.sha256(data).hexdigest(),
-        media=pixels.tobytes(),
+        digest=found.digest,
+        media=found.media,
         metadata=reference.metadata,
     )
 
@@ -126,17 +132,16 @@ def decode_reference(reference: MediaRef, media: MediaShape) -> ExampleRecord | 
 class _ShardWriter:
     """Keeps the accounts of a shard while its records are written."""
 
-    def __init__(self, shard: int, media: MediaShape) -> None:
-        self._shard, self._media = shard, media
+    def __init__(self, shard: int) -> None:
+        self._shard = shard
         self._places: list[RecordPlace] = []
         self._failed: list[FailedItem] = []
         self._labels: Counter[tuple[str, str]] = Counter()
         self._digest = hashlib.sha256()
         self._offset = self._media_bytes = 0
 
-    def add(self, reference: MediaRef) -> bytes:
+    def add(self, record: ExampleRecord | FailedItem) -> bytes:
         """The framed record of an item, or nothing where it is rejected."""
-        record = decode_reference(reference, self._media)
         if isinstance(record, FailedItem):
             self._failed.append(record)
             self._digest.update(repr((record.item_id, "rejected", record.reason)).encode())

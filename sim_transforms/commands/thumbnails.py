@@ -1,6 +1,7 @@
 """Small pictures of items for pages: from the catalog's media, or where these are gone from `examples/`."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from sim_transforms.commands.artefacts import DecodedMedia
@@ -45,7 +46,8 @@ def thumbnails(
 def _small(shape: MediaShape) -> MediaShape:
     height, width, channels = shape.shape
     scale = min(1.0, LONGEST_SIDE / max(height, width))
-    return MediaShape(shape.kind, shape.dtype, (max(1, round(height * scale)), max(1, round(width * scale)), channels))
+    sides = max(1, round(height * scale)), max(1, round(width * scale))
+    return replace(shape, shape=(*sides, channels))
 
 
 def _prepared(ids: list[str], examples: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Catalogs: CSV, Parquet, JSON Lines, or a folder with one sub-folder a class.
+"""Catalogs: CSV, Parquet, JSON Lines, a folder with one sub-folder a class, or tar and zip files with such folders.
 
 Columns beside item_id, uri, label and split are metadata; of CSV their types are inferred over the whole file, as
 pyarrow does (`0042` is the number 42 there: put such columns into Parquet or JSON Lines to keep them text).
@@ -21,17 +21,19 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import CatalogError
+from sim_transforms.media.archive import SUFFIXES, Member, archives_of, file_of, is_member, members
 from sim_transforms.records.items import MAX_ID_BYTES, FailedItem, MediaRef, Scalar, split_of
 
 OWN_COLUMNS = ("item_id", "uri", "label", "split")
 _RESERVED = ("row", "digest", "embedding", "shard")
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 STAGE = "catalog"
+BAD_ID = "bad_item_id", f"item_id holds control characters, no valid Unicode, or more than {MAX_ID_BYTES} bytes"
 
 
 @dataclass(frozen=True)
 class CatalogPart:
-    """A range of rows that one worker reads; `group` is a row group of a Parquet file."""
+    """A range of rows that one worker reads; `group` is a row group of a Parquet file, or an archive by its place."""
 
     group: int
     first_row: int
@@ -42,7 +44,7 @@ class CatalogPlan:
     """What is known of a catalog before launch.
 
     Attributes:
-        kind: csv, parquet, jsonl or folder.
+        kind: csv, parquet, jsonl, folder or archives.
         path: absolute.
         metadata_columns: name -> "string", "int64", "double" or "bool"; sorted by name.
         rows: of the catalog.
@@ -81,9 +83,15 @@ def survey_catalog(source: str, allow_outside: bool) -> CatalogPlan:
     if not path.exists():
         raise CatalogError(f"catalog {source}: there is no such file or folder{_nearest(path)}")
     kind = "folder" if path.is_dir() else _SUFFIXES.get(path.suffix.lower(), "")
+    if archives_of(path) and (kind != "folder" or not _files(path)):
+        kind = "archives"
     if not kind:
-        raise CatalogError(f"catalog {source}: one of {', '.join(_SUFFIXES)} or a folder is expected")
-    rows, columns, parts = _survey_folder(path) if kind == "folder" else _survey(path, kind)
+        expected = ", ".join((*_SUFFIXES, *SUFFIXES))
+        raise CatalogError(f"catalog {source}: one of {expected} or a folder is expected{_unpackable(path)}")
+    if kind == "archives":
+        rows, columns, parts = _survey_archives(path)
+    else:
+        rows, columns, parts = _survey_folder(path) if kind == "folder" else _survey(path, kind)
     return CatalogPlan(kind, str(path), columns, rows, parts, allow_outside)
 
 
@@ -91,6 +99,19 @@ def _nearest(path: Path) -> str:
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.5)
     return f"; did you mean {path.with_name(near[0])}?" if near else ""
+
+
+def _unpackable(path: Path) -> str:
+    packed = any(path.name.lower().endswith(end) for end in (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"))
+    return "; members of a compressed tar cannot be read one by one: unpack it to .tar" if packed else ""
+
+
+def _survey_archives(path: Path) -> tuple[int, dict[str, str], tuple[CatalogPart, ...]]:
+    rows, parts = 0, []
+    for place, archive in enumerate(archives_of(path)):
+        parts.append(CatalogPart(place, rows + 1))
+        rows += sum(1 for _ in members(archive))
+    return rows, {}, tuple(parts)
 
 
 def _survey_folder(path: Path) -> tuple[int, dict[str, str], tuple[CatalogPart, ...]]:
@@ -192,10 +213,23 @@ def read_part(plan: CatalogPlan, part: CatalogPart, split_seed: int) -> Iterator
             row: dict[str, Any] = {"item_id": path.relative_to(root).as_posix(), "uri": str(path), "label": label}
             yield reference(row, place + 1, plan, split_seed)
         return
+    if plan.kind == "archives":
+        for place, member in enumerate(members(archives_of(Path(plan.path))[part.group])):
+            yield _member_reference(member, part.first_row + place, split_seed)
+        return
     group = part.group if plan.kind == "parquet" else None
     for table, before in _tables(Path(plan.path), plan.kind, group):
         for place, row in enumerate(table.to_pylist()):
             yield reference(row, part.first_row + before + place, plan, split_seed)
+
+
+def _member_reference(member: Member, number: int, split_seed: int) -> MediaRef | FailedItem:
+    """A member of an archive, named by its path there; its first folder is the label."""
+    item_id, (folder, _, rest) = member.name, member.name.partition("/")
+    if not is_valid_id(item_id):
+        named = item_id.encode(errors="backslashreplace").decode()
+        return FailedItem(named, member.uri, STAGE, *BAD_ID)
+    return MediaRef(item_id, member.uri, folder if rest else "", split_of(item_id, split_seed), number)
 
 
 def _files(root: Path) -> list[Path]:
@@ -229,10 +263,10 @@ def _problem(item_id: str, uri: str, split: str) -> tuple[str, str] | None:
     if not item_id:
         return "missing_item_id", "the row has no item_id"
     if not is_valid_id(item_id):
-        return "bad_item_id", f"item_id holds control characters, no valid Unicode, or more than {MAX_ID_BYTES} bytes"
+        return BAD_ID
     if not uri:
         return "missing_uri", "the row has no uri"
-    if "://" in uri and not uri.startswith("file://"):
+    if "://" in uri and not uri.startswith("file://") and not is_member(uri):
         return "unsupported_uri", f"{uri.split('://')[0]}:// is not read; a path is expected"
     if split not in ("", "train", "test"):
         return "bad_split", f"split is {split!r}; train, test or nothing is expected"
@@ -252,13 +286,14 @@ def _resolve(uri: str, plan: CatalogPlan) -> str | None:
     """Absolute path of a uri, or null where it leaves the catalog's folder and must not."""
     if "\0" in uri:
         return None
-    path = Path(uri.removeprefix("file://"))
+    path = Path(file_of(uri.removeprefix("file://")))
     target = path if path.is_absolute() else plan.folder / path
+    found = uri if is_member(uri) else str(target)
     if plan.allow_outside:
-        return str(target)
+        return found
     inside = os.path.realpath(target)
     root = os.path.realpath(plan.folder)
-    return str(target) if inside == root or inside.startswith(root + os.sep) else None
+    return found if inside == root or inside.startswith(root + os.sep) else None
 
 
 def _text(value: Any) -> str:
@@ -295,7 +330,7 @@ def catalog_stat_digest(plan: CatalogPlan) -> str:
 
 def _stamp(uri: str) -> str:
     try:
-        status = os.stat(uri)
+        status = os.stat(file_of(uri))
     except (OSError, ValueError):
         return "missing\n"
     return f"{status.st_size} {status.st_mtime_ns}\n"

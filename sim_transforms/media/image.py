@@ -14,13 +14,15 @@ import PIL
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from sim_transforms.errors import MediaError
+from sim_transforms.media.archive import is_member, read_member
 from sim_transforms.records.manifests import MediaShape
 from sim_transforms.settings.stages import MediaSettings
 
 Array = np.ndarray[Any, Any]
 
 MAX_FILE_BYTES = 100 * 2**20
-MAX_PIXELS = 50_000_000
+# A JPEG is decoded at half, a quarter or an eighth of its size where that leaves so many times what is wanted.
+_DRAFT_GAP = 2
 
 # A truncated file is refused rather than filled with black rows.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -29,29 +31,38 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before decoding
 
 def decoder_version() -> str:
     """Changes whenever the same file may decode to other pixels; part of a model's fingerprint."""
-    return f"pillow-{PIL.__version__}/stretch-bilinear/2"
+    return f"pillow-{PIL.__version__}/3"
 
 
 def image_shape(settings: MediaSettings) -> MediaShape:
-    """What `decode_image` gives."""
-    return MediaShape("image", "uint8", (settings.height, settings.width, settings.channels))
+    """What `decode_image` gives, and how."""
+    return MediaShape(
+        kind="image",
+        dtype="uint8",
+        shape=(settings.height, settings.width, settings.channels),
+        resize=settings.resize,
+        filter=settings.filter,
+        background=settings.background,
+        max_pixels=settings.max_pixels,
+        min_side=settings.min_side,
+        max_aspect=settings.max_aspect,
+    )
 
 
 def decode_image(data: bytes, shape: MediaShape) -> Array:
     """Decodes a picture of any format that Pillow knows, first frame.
 
-    EXIF rotation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits, CMYK becomes RGB; the
-    picture is stretched to the wanted size with Pillow's bilinear filter (antialiased when it shrinks).
+    EXIF rotation is applied, transparency is laid on the background, 16-bit grey is scaled to 8 bits, CMYK becomes RGB.
 
     Args:
         data: content of the file.
-        shape: with shape (height, width, channels of 1 or 3).
+        shape: with shape (height, width, channels of 1 or 3), and how to resize.
 
     Returns:
         [height, width, channels] uint8.
 
     Raises:
-        MediaError: empty, not_an_image, too_large, truncated or damaged.
+        MediaError: empty, not_an_image, too_large, too_small, too_long, truncated or damaged.
     """
     if not data:
         raise MediaError("empty", "the file holds no bytes")
@@ -59,12 +70,56 @@ def decode_image(data: bytes, shape: MediaShape) -> Array:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         picture = _open(data)
+        _check_size(picture, shape)
         try:
-            flat = _flatten(ImageOps.exif_transpose(picture), "L" if channels == 1 else "RGB")
-            small = flat if flat.size == (width, height) else flat.resize((width, height), Image.Resampling.BILINEAR)
+            _draft(picture, shape)
+            mode = "L" if channels == 1 else "RGB"
+            flat = _flatten(ImageOps.exif_transpose(picture), mode, shape.background)
+            small = _resized(flat, shape)
         except _DECODING_ERRORS as error:
             raise _decoding_error(error) from error
     return np.asarray(small, np.uint8).reshape(height, width, channels)
+
+
+def _check_size(picture: Image.Image, shape: MediaShape) -> None:
+    """Refuses by the declared size, before anything is decoded."""
+    sides = picture.width, picture.height
+    size = f"{sides[0]} x {sides[1]}"
+    if sides[0] * sides[1] > shape.max_pixels:
+        raise MediaError("too_large", f"the picture declares {size} pixels; at most {shape.max_pixels:,} are decoded")
+    if not min(sides):
+        raise MediaError("damaged", "the picture declares no pixels")
+    if min(sides) < shape.min_side:
+        raise MediaError("too_small", f"the picture has {size} pixels; sides of at least {shape.min_side} are expected")
+    if shape.max_aspect is not None and max(sides) > shape.max_aspect * min(sides):
+        message = f"the picture has {size} pixels; one side may be {shape.max_aspect:g} times the other at most"
+        raise MediaError("too_long", message)
+
+
+def _draft(picture: Image.Image, shape: MediaShape) -> None:
+    """Lets the JPEG decoder skip what would be averaged away: it scales by eighths while it decodes."""
+    wanted = max(shape.shape[:2]) * _DRAFT_GAP
+    # By the shorter side, so that the wanted pixels are there whatever is cut off and however the picture is turned.
+    scale = min(picture.size) / wanted
+    if picture.format == "JPEG" and scale >= 2:
+        picture.draft(None, (round(picture.width / scale), round(picture.height / scale)))
+
+
+def _resized(picture: Image.Image, shape: MediaShape) -> Image.Image:
+    size, kernel = (shape.shape[1], shape.shape[0]), Image.Resampling[shape.filter.upper()]
+    if picture.size == size:
+        return picture
+    if shape.resize == "stretch":
+        return picture.resize(size, kernel)
+    ratios = [wanted / side for wanted, side in zip(size, picture.size, strict=True)]
+    if shape.resize == "fill":
+        cut = [wanted / max(ratios) for wanted in size]
+        left, top = ((side - kept) / 2 for side, kept in zip(picture.size, cut, strict=True))
+        return picture.resize(size, kernel, box=(left, top, left + cut[0], top + cut[1]))
+    inner = max(1, round(picture.width * min(ratios))), max(1, round(picture.height * min(ratios)))
+    ground = Image.new("RGB", size, shape.background[:3]).convert(picture.mode)
+    ground.paste(picture.resize(inner, kernel), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    return ground
 
 
 # What Pillow's format plug-ins raise on damaged files.
@@ -81,7 +136,6 @@ _DECODING_ERRORS = (
     ArithmeticError,
     NotImplementedError,
     RuntimeError,
-    MemoryError,
     AssertionError,
     struct.error,
     Image.DecompressionBombError,
@@ -95,11 +149,6 @@ def _open(data: bytes) -> Image.Image:
         raise MediaError("not_an_image", "no picture format is recognised in the file") from error
     except _DECODING_ERRORS as error:
         raise _decoding_error(error) from error
-    if picture.width * picture.height > MAX_PIXELS:
-        size = f"{picture.width} x {picture.height}"
-        raise MediaError("too_large", f"the picture declares {size} pixels; at most {MAX_PIXELS:,} are decoded")
-    if not picture.width or not picture.height:
-        raise MediaError("damaged", "the picture declares no pixels")
     return picture
 
 
@@ -113,13 +162,13 @@ def _decoding_error(error: BaseException) -> MediaError:
     )
 
 
-def _flatten(picture: Image.Image, mode: str) -> Image.Image:
-    """One mode for all pictures: alpha on white, 16 bits to 8, then grey or colour."""
+def _flatten(picture: Image.Image, mode: str, background: tuple[int, ...]) -> Image.Image:
+    """One mode for all pictures: alpha on the background, 16 bits to 8, then grey or colour."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         return _eight_bits(picture).convert(mode)
     if "A" in picture.getbands() or "a" in picture.getbands() or "transparency" in picture.info:
         layer = picture.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        ground = Image.new("RGBA", layer.size, (*background, 255))
         return Image.alpha_composite(ground, layer).convert(mode)
     if picture.mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
@@ -137,11 +186,13 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
 
 
 def read_media(uri: str) -> bytes:
-    """Content of a local media file.
+    """Content of a local media file, or of a member of an archive.
 
     Raises:
-        MediaError: missing, not_a_file, too_large or unreadable.
+        MediaError: missing, not_a_file, too_large or unreadable; or as `read_member`.
     """
+    if is_member(uri):
+        return read_member(uri, MAX_FILE_BYTES)
     path = Path(uri)
     try:
         if not path.exists():

@@ -65,11 +65,29 @@ class FilePart:
 
 @dataclass(frozen=True)
 class MediaShape:
-    """What one decoded item is: `dtype` ("uint8" or "int16") of `shape` ([h, w, c] or [samples]), row-major bytes."""
+    """What one decoded item is, row-major bytes, and how a file becomes it.
+
+    Attributes:
+        kind: "image".
+        dtype: "uint8".
+        shape: [height, width, channels].
+        resize: "stretch", "fit" (whole picture, the rest is background) or "fill" (its middle, cut at two sides).
+        filter: of Pillow, by name.
+        background: RGB of what shows through transparency and beside a picture that is fitted.
+        max_pixels: most that a file may declare.
+        min_side: fewest pixels of its shorter side.
+        max_aspect: most times that a side may be as long as the other; null for any.
+    """
 
     kind: str
     dtype: str
     shape: tuple[int, ...]
+    resize: str = "stretch"
+    filter: str = "bilinear"
+    background: tuple[int, ...] = (255, 255, 255)
+    max_pixels: int = 50_000_000
+    min_side: int = 1
+    max_aspect: float | None = None
 
 
 @dataclass(frozen=True)

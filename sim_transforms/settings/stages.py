@@ -32,16 +32,37 @@ class CatalogSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MediaSettings:
-    """What every item is decoded to. Pictures: [height, width, channels] uint8."""
+    """What every item is decoded to. Pictures: [height, width, channels] uint8.
+
+    Attributes:
+        resize: stretch, fit (the whole picture, background beside it) or fill (its middle, two sides cut).
+        filter: with which it is resized, antialiased when it shrinks.
+        background: red, green and blue, 0 to 255, of what shows through transparency and beside a fitted picture.
+        max_pixels: a file that declares more is rejected before it is decoded.
+        min_side: so is one whose shorter side has fewer pixels.
+        max_aspect: and one whose longer side is more than so many times the shorter; null for any.
+    """
 
     kind: Literal["image"] = "image"
     height: int = 16
     width: int = 16
     channels: Literal[1, 3] = 1
+    resize: Literal["stretch", "fit", "fill"] = "stretch"
+    filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "bilinear"
+    background: tuple[int, ...] = (255, 255, 255)
+    max_pixels: int = 50_000_000
+    min_side: int = 1
+    max_aspect: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
             _at_least(name, getattr(self, name), 4)
+        for name in ("max_pixels", "min_side"):
+            _at_least(name, getattr(self, name), 1)
+        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
+            raise ValueError("background: three numbers from 0 to 255 are expected")
+        if self.max_aspect is not None:
+            _at_least("max_aspect", self.max_aspect, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +72,21 @@ class PreprocessSettings:
     analyze_share: share of items, by hash, that TensorFlow Transform analyses.
     min_examples_per_class: labels with fewer items are left out of the vocabulary.
     shards: number of TFRecord files, or auto.
+    decode_seconds: in which a file must be read and decoded, or it is rejected.
+    decode_memory_mib: that the process may hold in which files are decoded; a file that takes more is rejected.
     """
 
     max_reject_share: float = 0.05
     analyze_share: float = 1.0
     min_examples_per_class: int = 1
     shards: int | Literal["auto"] = "auto"
+    decode_seconds: float = 20.0
+    decode_memory_mib: int = 1024
 
     def __post_init__(self) -> None:
+        _at_least("decode_memory_mib", self.decode_memory_mib, 128)
+        if self.decode_seconds <= 0:
+            raise ValueError("decode_seconds: a number above 0 is expected")
         _share("max_reject_share", self.max_reject_share)
         if not 0.0 < self.analyze_share <= 1.0:
             raise ValueError("analyze_share: a share above 0 and up to 1 is expected")

@@ -16,6 +16,7 @@ from sim_transforms.errors import LedgerError, RecallError, UsageError
 from sim_transforms.hnsw.file_format import read_index
 from sim_transforms.hnsw.whole import build_whole
 from sim_transforms.index_input import open_embeddings
+from sim_transforms.media.guard import Bounds
 from sim_transforms.publish_version import assemble_version, make_manifest
 from sim_transforms.records.batches import ShardFile, ShardKey, column_of
 from sim_transforms.records.ledger import LedgerTotals
@@ -140,7 +141,7 @@ def test_write_examples_refuses_elements_of_the_wrong_type(tmp_path: Path) -> No
     pipeline = beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner", "--direct_running_mode=in_memory"]))
     words = pipeline | beam.Create(["no reference"])
     with pytest.raises(beam.typehints.TypeCheckError):
-        words | WriteExamples(str(tmp_path), 1, MediaShape("image", "uint8", (16, 16, 1)))
+        words | WriteExamples(str(tmp_path), 1, MediaShape("image", "uint8", (16, 16, 1)), Bounds(20, 2**30))
 
 
 def test_build_index_with_more_upper_items_than_a_worker_takes_is_refused(tmp_path: Path) -> None:
