@@ -67,6 +67,10 @@ class DecodedMedia:
         columns = (table.column(n).to_pylist() for n in ("item_id", "shard", "offset", "length"))
         self._places = {item_id: place for item_id, *place in zip(*columns, strict=True)}
 
+    def __contains__(self, item_id: str) -> bool:
+        """Whether the item was preprocessed here; what a reindex has added was not."""
+        return item_id in self._places
+
     def pixels(self, item_ids: Sequence[str]) -> Array:
         """[n, *shape] of the decoded media's dtype; raises NotFound for an item that is not there."""
         return np.stack([self._one(item_id) for item_id in item_ids])

@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sim_transforms.commands.compared import counted
+from sim_transforms.commands.version_vectors import VersionVectors
 from sim_transforms.errors import UsageError
-from sim_transforms.hnsw.file_format import map_vectors
 from sim_transforms.lookup.open import OpenVersion, open_version
 from sim_transforms.quality.sample import rank
 from sim_transforms.report.diff_page import QueryChange, VersionDiff, shown_items, write_diff_page
-from sim_transforms.storage.versions import INDEX
 
 __all__ = ["VersionDiff", "diff", "diff_text", "shown_items", "write_page"]
 
@@ -99,7 +98,7 @@ class _Places:
 
     def _moved(self, places: Array) -> Array:
         """[p] bool: whose vectors differ in a byte, of places in the list of items that both hold."""
-        old, new = _Vectors(self._old), _Vectors(self._new)
+        old, new = VersionVectors(self._old), VersionVectors(self._new)
         blocks = [places[start : start + _BLOCK] for start in range(0, len(places), _BLOCK)]
         differ = [not_same(old.at(self._in_old[block]), new.at(self._in_new[block])) for block in blocks]
         return np.concatenate([np.zeros(0, bool), *differ])
@@ -115,29 +114,6 @@ def not_same(old: Array, new: Array) -> Array:
     if old.shape != new.shape:
         return np.ones(len(old), bool)
     return (old.view(np.uint32) != new.view(np.uint32)).any(axis=1)
-
-
-class _Vectors:
-    """Vectors of a version by place in its items table, memory-mapped file by file."""
-
-    def __init__(self, opened: OpenVersion) -> None:
-        manifest = opened.manifest
-        names = [INDEX] if manifest.index is not None else [entry.name for entry in manifest.shard_files]
-        self._maps = [map_vectors(opened.folder / name) for name in names]
-        firsts = [0] if manifest.index is not None else [rows.first_row for rows in manifest.row_ranges]
-        self._firsts = np.array(firsts, np.int64)
-        self._rows = opened.items.column("row").to_numpy()
-        self._dimension = manifest.dimension
-
-    def at(self, places: Array) -> Array:
-        """[n, d] float32, contiguous, of [n] places."""
-        rows = self._rows[places].astype(np.int64)
-        files = np.searchsorted(self._firsts, rows, side="right") - 1
-        vectors = np.empty((len(rows), self._dimension), np.float32)
-        for number in np.unique(files):
-            chosen = files == number
-            vectors[chosen] = self._maps[number][rows[chosen] - self._firsts[number]]
-        return vectors
 
 
 def _has_digests(items: pa.Table) -> bool:
@@ -162,7 +138,7 @@ def _neighbors(opened: OpenVersion, item_ids: Sequence[str]) -> list[tuple[str, 
     if not item_ids:
         return []
     places = np.asarray(pc.index_in(pa.array(item_ids, pa.large_string()), value_set=_ids(opened)))
-    answers = opened.search(_Vectors(opened).at(places.astype(np.int64)), NEIGHBORS + 1)
+    answers = opened.search(VersionVectors(opened).at(places.astype(np.int64)), NEIGHBORS + 1)
     return [
         tuple([match.item_id for match in matches if match.item_id != item_id][:NEIGHBORS])
         for item_id, matches in zip(item_ids, answers, strict=True)

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
+from sim_transforms.commands.version_vectors import VersionVectors
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.lookup.open import Match, OpenVersion, open_version
 from sim_transforms.quality.exact import exact_neighbors
@@ -54,10 +57,11 @@ def report(
     rejects: dict[str, int] = {}
     items_in: int | None = None
     if whole and examples and embeddings and model:
-        items = load_embeddings(embeddings)
+        items = _still_there(version, load_embeddings(embeddings))
         curve = _curve(version, items)
         sections = _sections(version, items, DecodedMedia(examples), ModelManifest.load(model).train_labels)
-        rejects, items_in = _rejects(examples)
+        if ExamplesManifest.load(examples).catalog_digest == version.manifest.catalog:
+            rejects, items_in = _rejects(examples)
     data = ReportData(name, version.version, version.manifest, evaluation, rejects, items_in, curve, sections)
     return write_report(data, output)
 
@@ -67,13 +71,29 @@ def _rejects(examples: Path) -> tuple[dict[str, int], int]:
     return dict(sorted(Counter(reasons).items())), ExamplesManifest.load(examples).ledger.items_in
 
 
+def _still_there(version: OpenVersion, items: EmbeddedItems) -> EmbeddedItems:
+    """The items that the version holds with the same vector: a reindex since may have removed or replaced some."""
+    places = pc.index_in(pa.array(items.item_ids.tolist(), pa.string()), value_set=_ids(version))
+    held = np.flatnonzero(np.asarray(pc.is_valid(places)))
+    published = VersionVectors(version).at(np.asarray(places.drop_null(), np.int64))
+    prepared = space_of(version.manifest.space).prepare(items.vectors[held])
+    held = held[np.isclose(prepared, published, atol=1e-6).all(axis=1)]
+    return EmbeddedItems(items.item_ids[held], items.labels[held], items.splits[held], items.vectors[held])
+
+
+def _ids(version: OpenVersion) -> pa.Array:
+    return version.items.column("item_id").cast(pa.string()).combine_chunks()
+
+
 def _curve(version: OpenVersion, items: EmbeddedItems) -> tuple[CurvePoint, ...]:
     """Recall@10 of test items that search among all items, themselves included, and the speed of it."""
     queries = items.vectors[np.flatnonzero(items.splits == "test")[:CURVE_QUERIES]]
-    if len(queries) == 0 or len(items.item_ids) < 10:
+    if len(queries) == 0 or version.manifest.items < 10:
         return ()
-    _, native = exact_neighbors(queries, items.vectors, 10, version.manifest.space)
-    exact = space_of(version.manifest.space).to_distances(native)
+    space = space_of(version.manifest.space)
+    published = VersionVectors(version).at(np.arange(version.manifest.items))
+    _, native = exact_neighbors(space.prepare(queries), published, 10, space.name)
+    exact = space.to_distances(native)
     efs = sorted({*CURVE_EF, version.manifest.ef_search})
     return tuple(_point(version, queries, exact, ef) for ef in efs)
 
@@ -123,9 +143,7 @@ def _some_of_each(items: EmbeddedItems, rows: list[int]) -> list[int]:
 def _row(items: EmbeddedItems, media: DecodedMedia, row: int, matches: Sequence[Match]) -> Row:
     label = str(items.labels[row])
     ids = [str(items.item_ids[row]), *(m.item_id for m in matches)]
-    pictures = (
-        [picture_png(p) for p in media.pixels(ids)] if media.manifest.media.kind == "image" else [None] * len(ids)
-    )
+    pictures = [picture_png(media.pixels([i])[0]) if i in media else None for i in ids]
     neighbors = tuple(
         Tile(m.item_id, str(m.metadata.get("label") or ""), png, m.distance, m.metadata.get("label") == label)
         for m, png in zip(matches, pictures[1:], strict=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sim_transforms.commands.artefacts import DecodedMedia
-from sim_transforms.errors import MediaError, NotFound
+from sim_transforms.errors import MediaError
 from sim_transforms.media.catalog import read_part, survey_catalog
 from sim_transforms.media.image import decode_image, read_media
 from sim_transforms.records.items import MediaRef
@@ -54,11 +54,5 @@ def _prepared(ids: list[str], examples: Path) -> dict[str, bytes]:
     """Of items that are no longer in the catalog, as preprocessing left them."""
     if not ids or not (examples / "manifest.json").is_file():
         return {}
-    media, found = DecodedMedia(examples), {}
-    for item_id in ids:
-        try:
-            (pixels,) = media.pixels([item_id])
-        except NotFound:
-            continue
-        found[item_id] = picture_png(pixels)
-    return found
+    media = DecodedMedia(examples)
+    return {item_id: picture_png(media.pixels([item_id])[0]) for item_id in ids if item_id in media}

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -119,6 +120,20 @@ def test_reindex_embeds_what_is_new_or_changed_and_patches(shop: Shop) -> None:
     assert opened.manifest.churn == pytest.approx(36 / 170, abs=1e-6)
     assert shop.reindex()["how"] == "unchanged"
     assert replaced <= set(opened.items.column("item_id").to_pylist())
+
+
+def test_report_after_a_reindex_shows_what_is_published_now(shop: Shop, tmp_path: Path) -> None:
+    shop.write(shop.rows[20:])
+    shop.reindex()
+    shop.run("report", "--output", str(tmp_path / "page"))
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert f"<dd>{ITEMS - 20:,}<small>indexed</small>" in page
+    assert "nothing was dropped" not in page
+    assert "<figcaption>" in page
+    assert not any(row["item_id"] in page for row in shop.rows[:20])
+    recalls = [float(found) for found in re.findall(r"ef \d+: recall (\d\.\d+)", page)]
+    assert recalls
+    assert max(recalls) > 0.99
 
 
 def test_reindex_agrees_with_an_index_that_is_built_anew(shop: Shop, tmp_path: Path) -> None:
