@@ -73,6 +73,8 @@ def _rejects(examples: Path) -> tuple[dict[str, int], int]:
 
 def _still_there(version: OpenVersion, items: EmbeddedItems) -> EmbeddedItems:
     """The items that the version holds with the same vector: a reindex since may have removed or replaced some."""
+    if items.vectors.shape[1] != version.manifest.dimension:
+        return EmbeddedItems(items.item_ids[:0], items.labels[:0], items.splits[:0], items.vectors[:0])
     places = pc.index_in(pa.array(items.item_ids.tolist(), pa.string()), value_set=_ids(version))
     held = np.flatnonzero(np.asarray(pc.is_valid(places)))
     published = VersionVectors(version).at(np.asarray(places.drop_null(), np.int64))

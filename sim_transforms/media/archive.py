@@ -19,6 +19,7 @@ from sim_transforms.errors import CatalogError, MediaError
 SUFFIXES = (".tar", ".zip")
 _SCHEMES = ("tar://", "zip://")
 _TOLD = {"tar": {"offset", "size"}, "zip": {"offset", "size", "method", "whole", "crc", "sealed"}}
+_MOST = 2**62
 _LOCAL_HEADER = b"PK\x03\x04"
 _STORED, _DEFLATED = 0, 8
 
@@ -65,14 +66,31 @@ def _quoted(text: str) -> str:
 
 def _tar_members(path: Path) -> Iterator[tuple[str, str]]:
     size = path.stat().st_size
+    places: dict[str, str] = {}
     with tarfile.open(path, "r:") as archive:
         while (member := archive.next()) is not None:
             # tarfile keeps what it has seen, which of a million members is a gigabyte.
             archive.members.clear()  # type: ignore[attr-defined]
-            if member.offset_data + member.size > size:
+            if member.issparse():
+                raise tarfile.ReadError(f"{member.name} is stored sparsely; pack it without --sparse")
+            if member.islnk() and member.linkname not in places:
+                raise tarfile.ReadError(f"{member.name} is a link to {member.linkname}, which does not stand before it")
+            if member.isreg() and member.offset_data + member.size > size:
                 raise tarfile.ReadError(f"it ends within {member.name}")
-            if member.isreg() and not member.issparse():
-                yield member.name, f"offset={member.offset_data}&size={member.size}"
+            if member.isreg():
+                places[member.name] = f"offset={member.offset_data}&size={member.size}"
+            if member.isreg() or member.islnk():
+                yield member.name, places[member.linkname if member.islnk() else member.name]
+        _check_tar_end(path, archive.offset)
+
+
+def _check_tar_end(path: Path, offset: int) -> None:
+    """`next` gives nothing also at a header that is damaged; zeros follow a whole archive."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        while block := file.read(2**20):
+            if block.strip(b"\0"):
+                raise tarfile.ReadError(f"no member begins at byte {offset}, and no end either")
 
 
 def _zip_members(path: Path) -> Iterator[tuple[str, str]]:
@@ -90,8 +108,14 @@ def is_member(uri: str) -> bool:
 
 
 def file_of(uri: str) -> str:
-    """The file on the disk that holds what a uri names."""
-    return unquote(urlsplit(uri).path, errors="surrogateescape") if is_member(uri) else uri
+    """The file on the disk that holds what a uri names; raises ValueError for a uri that cannot be one."""
+    if not is_member(uri):
+        return uri
+    parts = urlsplit(uri)
+    path = unquote(parts.path, errors="surrogateescape")
+    if parts.netloc or "\0" in path:
+        raise ValueError("a member's uri names an absolute path")
+    return path
 
 
 def read_member(uri: str, most_bytes: int) -> bytes:
@@ -108,12 +132,14 @@ def read_member(uri: str, most_bytes: int) -> bytes:
     size = told.get("whole", told["size"])
     if max(size, told["size"]) > most_bytes:
         raise MediaError("too_large", f"the member holds {size:,} bytes; at most {most_bytes:,} are read")
-    path = file_of(uri)
     try:
+        path = file_of(uri)
+        if not os.path.isfile(path):
+            raise MediaError("missing", f"there is no archive {path}")
         with open(path, "rb") as file:
             return _tar_content(file, told) if uri.startswith("tar://") else _zip_content(file, told)
-    except FileNotFoundError as error:
-        raise MediaError("missing", f"there is no archive {path}") from error
+    except ValueError as error:
+        raise MediaError("bad_uri", str(error)) from error
     except OSError as error:
         raise MediaError("unreadable", f"the archive cannot be read: {error}") from error
 
@@ -124,7 +150,7 @@ def _told(uri: str) -> dict[str, int]:
         told = {name: int(values[0]) for name, values in parse_qs(urlsplit(uri).query).items()}
     except ValueError:
         told = {}
-    if told.keys() != wanted or min(told.values()) < 0:
+    if told.keys() != wanted or min(told.values()) < 0 or max(told.values()) > _MOST:
         raise MediaError("bad_uri", f"{uri[:3]}:// is followed by a path and {'=, '.join(sorted(wanted))}= of a member")
     return told
 

@@ -28,15 +28,24 @@ OWN_COLUMNS = ("item_id", "uri", "label", "split")
 _RESERVED = ("row", "digest", "embedding", "shard")
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 STAGE = "catalog"
+_LONGEST_URI = 4096
 BAD_ID = "bad_item_id", f"item_id holds control characters, no valid Unicode, or more than {MAX_ID_BYTES} bytes"
 
 
 @dataclass(frozen=True)
 class CatalogPart:
-    """A range of rows that one worker reads; `group` is a row group of a Parquet file, or an archive by its place."""
+    """A range of rows that one worker reads.
+
+    Attributes:
+        group: row group of a Parquet file.
+        first_row: from 1 on.
+        archive: name of the archive, "" where there is none; `rows` of its members.
+    """
 
     group: int
     first_row: int
+    archive: str = ""
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,8 +118,9 @@ def _unpackable(path: Path) -> str:
 def _survey_archives(path: Path) -> tuple[int, dict[str, str], tuple[CatalogPart, ...]]:
     rows, parts = 0, []
     for place, archive in enumerate(archives_of(path)):
-        parts.append(CatalogPart(place, rows + 1))
-        rows += sum(1 for _ in members(archive))
+        count = sum(1 for _ in members(archive))
+        parts.append(CatalogPart(place, rows + 1, archive.name, count))
+        rows += count
     return rows, {}, tuple(parts)
 
 
@@ -214,8 +224,14 @@ def read_part(plan: CatalogPlan, part: CatalogPart, split_seed: int) -> Iterator
             yield reference(row, place + 1, plan, split_seed)
         return
     if plan.kind == "archives":
-        for place, member in enumerate(members(archives_of(Path(plan.path))[part.group])):
-            yield _member_reference(member, part.first_row + place, split_seed)
+        root, count = Path(plan.path), 0
+        for member in members(root / part.archive if root.is_dir() else root):
+            yield _member_reference(member, part.first_row + count, split_seed)
+            count += 1
+        if count != part.rows:
+            raise CatalogError(
+                f"catalog {part.archive}: it held {part.rows} members when the job began, and {count} now"
+            )
         return
     group = part.group if plan.kind == "parquet" else None
     for table, before in _tables(Path(plan.path), plan.kind, group):
@@ -266,6 +282,8 @@ def _problem(item_id: str, uri: str, split: str) -> tuple[str, str] | None:
         return BAD_ID
     if not uri:
         return "missing_uri", "the row has no uri"
+    if len(uri) > _LONGEST_URI:
+        return "bad_uri", f"the uri holds {len(uri):,} characters; at most {_LONGEST_URI:,} are a path"
     if "://" in uri and not uri.startswith("file://") and not is_member(uri):
         return "unsupported_uri", f"{uri.split('://')[0]}:// is not read; a path is expected"
     if split not in ("", "train", "test"):
@@ -286,7 +304,10 @@ def _resolve(uri: str, plan: CatalogPlan) -> str | None:
     """Absolute path of a uri, or null where it leaves the catalog's folder and must not."""
     if "\0" in uri:
         return None
-    path = Path(file_of(uri.removeprefix("file://")))
+    try:
+        path = Path(file_of(uri.removeprefix("file://")))
+    except ValueError:
+        return None
     target = path if path.is_absolute() else plan.folder / path
     found = uri if is_member(uri) else str(target)
     if plan.allow_outside:

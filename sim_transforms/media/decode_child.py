@@ -6,31 +6,42 @@ started again after each file that stopped it.
 
 import hashlib
 import json
+import os
 import resource
 import signal
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 from sim_transforms.errors import MediaError
 from sim_transforms.media.image import decode_image, read_media
 from sim_transforms.records.codec import from_plain
 from sim_transforms.records.manifests import MediaShape
 
+STARTED = b"ready\n"
+
 
 def serve(told: dict[str, Any]) -> None:
     """Answers until standard input ends."""
     shape = from_plain(MediaShape, told["shape"], source="decoder")
     resource.setrlimit(resource.RLIMIT_DATA, (told["memory"], told["memory"]))
-    out = sys.stdout.buffer
-    out.write(b"{}\n")
+    asked, out = _pipes()
+    out.write(STARTED)
     out.flush()
-    for line in sys.stdin.buffer:
+    for place, line in enumerate(asked):
         # Should the parent be gone while a file holds this process, the alarm ends it.
         signal.setitimer(signal.ITIMER_REAL, 2 * told["seconds"] + 1)
         head, media = answer(json.loads(line), shape)
-        out.write(json.dumps(head).encode() + b"\n" + media)
-        out.flush()
         signal.setitimer(signal.ITIMER_REAL, 0)
+        out.write(json.dumps({**head, "place": place}).encode() + b"\n" + media)
+        out.flush()
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Standard input and output under other numbers, so that nothing else in this process reads or writes them."""
+    pipes = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    return pipes
 
 
 def answer(uri: str, shape: MediaShape) -> tuple[dict[str, Any], bytes]:
@@ -39,7 +50,7 @@ def answer(uri: str, shape: MediaShape) -> tuple[dict[str, Any], bytes]:
         data = read_media(uri)
         media = decode_image(data, shape).tobytes()
     except MediaError as error:
-        return {"reason": error.reason, "message": error.message}, b""
+        return {"reason": error.reason, "message": error.message[:2000]}, b""
     except MemoryError:
         return {"reason": "out_of_memory", "message": "the file takes more memory than a decoder may hold"}, b""
     return {"digest": hashlib.sha256(data).hexdigest(), "bytes": len(media)}, media

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -18,12 +19,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from sim_transforms.errors import MediaError
+from sim_transforms.media.decode_child import STARTED
 from sim_transforms.records.codec import to_plain
 from sim_transforms.records.manifests import MediaShape
 from sim_transforms.settings.stages import PreprocessSettings
 
-# Asked ahead, so that the child never waits; so many paths of the greatest length fit into a pipe.
-_AHEAD = 8
+# Asked ahead, so that the child never waits: so many fit into a pipe beside one of any length.
+_AHEAD, _SHORT = 8, 1000
 _CHUNK = 2**20
 
 
@@ -53,6 +55,11 @@ class Bounds:
     memory_bytes: int
 
 
+def _fits(uri: str, ahead: int) -> bool:
+    """Whether a file may be asked for while `ahead` others are."""
+    return not ahead or (ahead < _AHEAD and len(uri) <= _SHORT)
+
+
 def bounds_of(settings: PreprocessSettings) -> Bounds:
     """Those that a configuration gives."""
     return Bounds(settings.decode_seconds, settings.decode_memory_mib * 2**20)
@@ -71,6 +78,7 @@ class GuardedDecoder:
         self._shape, self._bounds, self._program = shape, bounds, program
         self._child: subprocess.Popen[bytes] | None = None
         self._buffer = bytearray()
+        self._answers = 0
 
     def decode(self, uris: Sequence[str]) -> Iterator[Decoded | MediaError]:
         """Reads and decodes files; one result each, in their order."""
@@ -79,7 +87,7 @@ class GuardedDecoder:
             if self._child is None:
                 asked = place
                 self._start()
-            while asked < min(place + _AHEAD, len(uris)) and self._ask(uris[asked]):
+            while asked < len(uris) and _fits(uris[asked], asked - place) and self._ask(uris[asked]):
                 asked += 1
             yield self._result()
 
@@ -89,8 +97,11 @@ class GuardedDecoder:
         self._buffer.clear()
         if child is None:
             return
-        child.kill()
-        child.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        # A read that the kernel does not let go of ends with its file system; nobody waits for that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(5.0)
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 pipe.close()
@@ -107,9 +118,13 @@ class GuardedDecoder:
         environment["OPENBLAS_NUM_THREADS"] = "1"
         command = [sys.executable, "-m", self._program, json.dumps(told)]
         pipe = subprocess.PIPE
-        self._child = subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, env=environment)
+        # A session of its own: Ctrl-C is the parent's, and whatever the child starts ends with it.
+        self._child = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, bufsize=0, env=environment, start_new_session=True
+        )
+        self._answers = 0
         # The start of Python is not the first file's fault.
-        if self._line(60.0) is None:
+        if self._line(60.0) != STARTED:
             self.close()
             raise RuntimeError(f"{' '.join(command[:3])} did not start; its messages stand above")
 
@@ -130,6 +145,9 @@ class GuardedDecoder:
         if line is None:
             return self._lost(time.monotonic() - began)
         answer: dict[str, Any] = json.loads(line)
+        if answer["place"] != self._answers:
+            raise RuntimeError(f"the decoder answers file {answer['place']} where {self._answers} is awaited")
+        self._answers += 1
         if "reason" in answer:
             return MediaError(answer["reason"], answer["message"])
         media = self._take(answer["bytes"], self._bounds.seconds)
@@ -146,7 +164,7 @@ class GuardedDecoder:
             child.wait(1.0)
         self.close()
         code = child.returncode
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return MediaError("crashed", f"the decoder's process ended with {how}")
 
     def _line(self, seconds: float) -> bytes | None:
@@ -173,7 +191,9 @@ class GuardedDecoder:
         """Reads what is there; false where the child has ended or the time is over."""
         assert self._child is not None
         assert self._child.stdout is not None
-        ready, _, _ = select.select([self._child.stdout], [], [], max(0.0, ends - time.monotonic()))
+        poll = select.poll()
+        poll.register(self._child.stdout, select.POLLIN)
+        ready = poll.poll(max(0.0, ends - time.monotonic()) * 1000)
         data = os.read(self._child.stdout.fileno(), _CHUNK) if ready else b""
         self._buffer += data
         return bool(data)

@@ -24,6 +24,10 @@ MAX_FILE_BYTES = 100 * 2**20
 # A JPEG is decoded at half, a quarter or an eighth of its size where that leaves so many times what is wanted.
 _DRAFT_GAP = 2
 
+# Pillow's other plug-ins are slow, rare, or start programs (EPS).
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+
+Image.init()
 # A truncated file is refused rather than filled with black rows.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before decoding
@@ -74,7 +78,8 @@ def decode_image(data: bytes, shape: MediaShape) -> Array:
         try:
             _draft(picture, shape)
             mode = "L" if channels == 1 else "RGB"
-            flat = _flatten(ImageOps.exif_transpose(picture), mode, shape.background)
+            ImageOps.exif_transpose(picture, in_place=True)
+            flat = _flatten(picture, mode, shape.background)
             small = _resized(flat, shape)
         except _DECODING_ERRORS as error:
             raise _decoding_error(error) from error
@@ -111,15 +116,25 @@ def _resized(picture: Image.Image, shape: MediaShape) -> Image.Image:
         return picture
     if shape.resize == "stretch":
         return picture.resize(size, kernel)
-    ratios = [wanted / side for wanted, side in zip(size, picture.size, strict=True)]
     if shape.resize == "fill":
-        cut = [wanted / max(ratios) for wanted in size]
-        left, top = ((side - kept) / 2 for side, kept in zip(picture.size, cut, strict=True))
-        return picture.resize(size, kernel, box=(left, top, left + cut[0], top + cut[1]))
+        return picture.resize(size, kernel, box=_middle(picture.size, size))
+    ratios = [wanted / side for wanted, side in zip(size, picture.size, strict=True)]
     inner = max(1, round(picture.width * min(ratios))), max(1, round(picture.height * min(ratios)))
     ground = Image.new("RGB", size, shape.background[:3]).convert(picture.mode)
     ground.paste(picture.resize(inner, kernel), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
     return ground
+
+
+def _middle(sides: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest box in the middle of a picture that stands as `size` does; never a hair outside."""
+    (width, height), (wide, high) = sides, size
+    if width * high >= height * wide:
+        kept = min(width, height * wide / high)
+        left = max(0.0, (width - kept) / 2)
+        return left, 0, min(width, left + kept), height
+    kept = min(height, width * high / wide)
+    top = max(0.0, (height - kept) / 2)
+    return 0, top, width, min(height, top + kept)
 
 
 # What Pillow's format plug-ins raise on damaged files.
@@ -144,7 +159,7 @@ _DECODING_ERRORS = (
 
 def _open(data: bytes) -> Image.Image:
     try:
-        picture = Image.open(io.BytesIO(data))
+        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise MediaError("not_an_image", "no picture format is recognised in the file") from error
     except _DECODING_ERRORS as error:
@@ -167,7 +182,7 @@ def _flatten(picture: Image.Image, mode: str, background: tuple[int, ...]) -> Im
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         return _eight_bits(picture).convert(mode)
     if "A" in picture.getbands() or "a" in picture.getbands() or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
+        layer = picture if picture.mode == "RGBA" else picture.convert("RGBA")
         ground = Image.new("RGBA", layer.size, (*background, 255))
         return Image.alpha_composite(ground, layer).convert(mode)
     if picture.mode not in ("L", "RGB"):

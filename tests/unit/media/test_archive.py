@@ -71,7 +71,6 @@ def test_links_devices_folders_and_hidden_files_are_left_out(tmp_path: Path) -> 
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for name, kind in (
             ("l", tarfile.SYMTYPE),
-            ("h", tarfile.LNKTYPE),
             ("d", tarfile.CHRTYPE),
             ("f", tarfile.DIRTYPE),
         ):
@@ -177,3 +176,50 @@ def test_rows_of_a_catalog_may_name_members_inside_its_folder_alone(tmp_path: Pa
     assert read_media(first.uri) == b"first"
     assert isinstance(second, FailedItem)
     assert second.reason == "outside_catalog"
+
+
+def test_second_names_of_a_file_are_members_too(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(_entry("a/x.jpg", 3), io.BytesIO(b"one"))
+        link = _entry("a/y.jpg", 0, tarfile.LNKTYPE)
+        link.linkname = "a/x.jpg"
+        archive.addfile(link)
+    assert _content(tmp_path / "a.tar") == {"a/x.jpg": b"one", "a/y.jpg": b"one"}
+
+
+def test_tar_with_a_damaged_header_in_the_middle_fails_the_catalog(tmp_path: Path) -> None:
+    path = _tar(tmp_path / "a.tar", {f"c/{n}.jpg": b"x" * 100 for n in range(5)})
+    data = bytearray(path.read_bytes())
+    place = data.find(b"c/2.jpg")
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CatalogError, match=f"no member begins at byte {place}"):
+        list(members(path))
+
+
+def test_two_tars_in_one_file_fail_the_catalog(tmp_path: Path) -> None:
+    data = _tar(tmp_path / "a.tar", {"c/0.jpg": b"x"}).read_bytes()
+    (tmp_path / "b.tar").write_bytes(data + data)
+    with pytest.raises(CatalogError, match="not a whole archive"):
+        list(members(tmp_path / "b.tar"))
+
+
+def test_archive_that_changes_while_the_job_runs_fails_the_catalog(tmp_path: Path) -> None:
+    _tar(tmp_path / "b.tar", {"c/0.jpg": b"x"})
+    plan = plan_catalog(str(tmp_path), False)
+    _tar(tmp_path / "a.tar", {"c/1.jpg": b"x"})  # comes before it, and is no part of the plan
+    (found,) = read_part(plan, plan.parts[0], 0)
+    assert found.item_id == "c/0.jpg"
+    _tar(tmp_path / "b.tar", {"c/0.jpg": b"x", "c/2.jpg": b"y"})
+    with pytest.raises(CatalogError, match="held 1 members when the job began, and 2 now"):
+        list(read_part(plan, plan.parts[0], 0))
+
+
+@pytest.mark.parametrize("uri", ["zip://[x/a.zip?offset=1", "tar:///a%00b.tar?offset=1&size=1", "x" * 5000])
+def test_odd_uris_of_a_table_are_rejected_one_by_one(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text(f"item_id,uri\nx,{uri}\n")
+    for allow_outside in (False, True):
+        plan = plan_catalog(str(tmp_path / "c.csv"), allow_outside)
+        (found,) = read_part(plan, plan.parts[0], 0)
+        assert isinstance(found, FailedItem)
+        assert found.reason in ("bad_uri", "outside_catalog")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from sim_transforms.errors import MediaError
-from sim_transforms.media.image import decode_image, image_shape
+from sim_transforms.media.image import _middle, decode_image, image_shape
 from sim_transforms.settings.stages import MediaSettings
 
 SHAPE = image_shape(MediaSettings(height=32, width=48, channels=3))
@@ -176,3 +176,18 @@ def test_any_size_gives_the_shape(width: int, height: int, resize: str, channels
     data = _encoded(_halves(width, height), "PNG")
     pixels = decode_image(data, replace(SHAPE, shape=(32, 48, channels), resize=resize))
     assert pixels.shape == (32, 48, channels)
+
+
+def test_fill_takes_every_size() -> None:
+    """A box a hair outside the picture, which rounding gives for every twentieth size, is an error of Pillow's."""
+    for wanted in (16, 28, 224):
+        for side in range(4, 1200):
+            for sides in ((side, 900), (900, side)):
+                left, top, right, bottom = _middle(sides, (wanted, wanted))
+                assert 0 <= left < right <= sides[0]
+                assert 0 <= top < bottom <= sides[1]
+                assert abs((right - left) - (bottom - top)) < 1e-6
+
+
+def test_formats_that_start_programs_are_not_read() -> None:
+    assert _reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) print\n") == "not_an_image"
