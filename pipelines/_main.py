@@ -25,9 +25,15 @@ class Main:
     arguments: argparse.Namespace
     beam_flags: list[str]
     own_flags: list[str] = field(default_factory=list)
+    _settings: Settings | None = field(default=None, init=False, repr=False)
 
     def settings(self) -> Settings:
-        """Reads the configuration with its overrides."""
+        """The configuration with its overrides, read once."""
+        if self._settings is None:
+            self._settings = self._read_settings()
+        return self._settings
+
+    def _read_settings(self) -> Settings:
         given = self.arguments
         if not given.config and not getattr(given, "embeddings", None):
             raise UsageError("--config FILE is required: the configuration of the catalog")

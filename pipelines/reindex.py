@@ -7,7 +7,6 @@ ruiji reindex --config configs/digits.yaml --reread --json
 import shutil
 import sys
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from pipelines.stages import Stages
 from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
 from sim_transforms.diff_catalog import BUCKET_ITEMS, CatalogDiff, DiffCatalog, gather_diff
 from sim_transforms.errors import CatalogError, DamagedArtefact, ModelMismatch, NotFound
-from sim_transforms.failures import judge_rejects, write_rejects
+from sim_transforms.failures import judge_rejects, reasons_of, write_rejects
 from sim_transforms.finish_examples import close_examples, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows, unordered
 from sim_transforms.media.catalog import CatalogPlan, plan_catalog
@@ -170,11 +169,8 @@ class Reindex:
         embedded = self._embed([d.reference for d in again if d.reference is not None])
         failed = tuple(sorted((*diff.failed, *embedded.failed)))
         if failed:
-            reasons = ", ".join(
-                f"{count} {reason}" for reason, count in sorted(Counter(f.reason for f in failed).items())
-            )
             where = self._stages.workdir / "rejects.parquet"
-            self._main.notify(f"reindex: {len(failed):,} rejected ({reasons}); they are named in {where}")
+            self._main.notify(f"reindex: {len(failed):,} rejected ({reasons_of(failed)}); they are named in {where}")
         skipped = diff.same + len(diff.of("metadata"))
         totals = self._account(plan, skipped, embedded, failed)
         deleted = [d.row for d in diff.of("removed", "changed")]

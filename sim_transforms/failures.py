@@ -19,6 +19,11 @@ def write_rejects(path: Path, failed: Sequence[FailedItem]) -> None:
     pq.write_table(pa.Table.from_pylist([asdict(item) for item in failed], REJECTS_SCHEMA), path)
 
 
+def reasons_of(failed: Sequence[FailedItem]) -> str:
+    """How often each reason was given, the most frequent first, for a message."""
+    return ", ".join(f"{n} {reason}" for reason, n in Counter(item.reason for item in failed).most_common())
+
+
 def judge_rejects(totals: LedgerTotals, failed: Sequence[FailedItem], most: float, rejects: Path) -> None:
     """Passes judgement on a stage's rejects.
 
@@ -34,9 +39,8 @@ def judge_rejects(totals: LedgerTotals, failed: Sequence[FailedItem], most: floa
     share = totals.rejected / max(totals.items_in, 1)
     if share <= most and (totals.items_out or not totals.rejected):
         return
-    reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(item.reason for item in failed).most_common())
     raise TooManyRejects(
-        f"{totals.rejected} of {totals.items_in} items ({share:.1%}) were rejected ({reasons}); at most {most:.1%} are "
-        f"allowed by preprocess.max_reject_share; {rejects} names each with its reason: mend the files, or raise the "
-        "limit"
+        f"{totals.rejected} of {totals.items_in} items ({share:.1%}) were rejected ({reasons_of(failed)}); at most "
+        f"{most:.1%} are allowed by preprocess.max_reject_share; {rejects} names each with its reason: mend the files, "
+        "or raise the limit"
     )

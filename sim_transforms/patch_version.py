@@ -22,11 +22,10 @@ from sim_transforms.hnsw.patch import (
     Additions,
     Published,
     ShardPatch,
-    finish_shard,
     open_published,
-    patch_anchors,
     patch_shard,
 )
+from sim_transforms.hnsw.patch_finish import finish_shard, patch_anchors
 from sim_transforms.hnsw.patch_upper import patch_upper, read_upper
 from sim_transforms.hnsw.patch_whole import (
     Change,

@@ -74,6 +74,8 @@ def overfull_shard(
         items: that the version will hold.
         settings: of the index.
     """
+    if not change.fresh.num_rows:
+        return None
     loads, cap = shard_loads(index_change(change, settings), parts, settings), shard_cap(items, settings)
     if loads.max() <= _OVERFULL * cap:
         return None

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sim_transforms.commands.compared import counted
-from sim_transforms.commands.version_vectors import VersionVectors
+from sim_transforms.commands.version_vectors import VersionVectors, ids_of
 from sim_transforms.errors import UsageError
 from sim_transforms.lookup.open import OpenVersion, open_version
 from sim_transforms.quality.sample import rank
@@ -73,7 +73,7 @@ class _Places:
 
     def __init__(self, old: OpenVersion, new: OpenVersion) -> None:
         self._old, self._new = old, new
-        self._old_ids, self._new_ids = (_ids(v) for v in (old, new))
+        self._old_ids, self._new_ids = (ids_of(v) for v in (old, new))
         found = pc.index_in(self._new_ids, value_set=self._old_ids)
         is_added = np.asarray(pc.is_null(found))
         self._in_new = np.flatnonzero(~is_added)
@@ -120,10 +120,6 @@ def _has_digests(items: pa.Table) -> bool:
     return "digest" in items.column_names and items.column("digest").null_count < len(items)
 
 
-def _ids(opened: OpenVersion) -> pa.Array:
-    return opened.items.column("item_id").cast(pa.large_string()).combine_chunks()
-
-
 def _sorted_ids(ids: pa.Array, places: Array) -> tuple[str, ...]:
     return tuple(sorted(ids.take(pa.array(places)).to_pylist()))
 
@@ -137,7 +133,7 @@ def _neighbors(opened: OpenVersion, item_ids: Sequence[str]) -> list[tuple[str, 
     """Ids of the nearest items of each item in a version, itself left out."""
     if not item_ids:
         return []
-    places = np.asarray(pc.index_in(pa.array(item_ids, pa.large_string()), value_set=_ids(opened)))
+    places = np.asarray(pc.index_in(pa.array(item_ids, pa.large_string()), value_set=ids_of(opened)))
     answers = opened.search(VersionVectors(opened).at(places.astype(np.int64)), NEIGHBORS + 1)
     return [
         tuple([match.item_id for match in matches if match.item_id != item_id][:NEIGHBORS])

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
-from sim_transforms.commands.version_vectors import VersionVectors
+from sim_transforms.commands.version_vectors import VersionVectors, ids_of
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.lookup.open import Match, OpenVersion, open_version
 from sim_transforms.quality.exact import exact_neighbors
 from sim_transforms.quality.recall import recall_interval
-from sim_transforms.records.manifests import ExamplesManifest, ModelManifest
+from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
 from sim_transforms.report.page import picture_png, write_report
 
@@ -59,32 +59,29 @@ def report(
     if whole and examples and embeddings and model:
         items = _still_there(version, load_embeddings(embeddings))
         curve = _curve(version, items)
-        sections = _sections(version, items, DecodedMedia(examples), ModelManifest.load(model).train_labels)
-        if ExamplesManifest.load(examples).catalog_digest == version.manifest.catalog:
-            rejects, items_in = _rejects(examples)
+        media = DecodedMedia(examples)
+        sections = _sections(version, items, media, ModelManifest.load(model).train_labels)
+        if media.manifest.catalog_digest == version.manifest.catalog:
+            rejects, items_in = _rejects(examples), media.manifest.ledger.items_in
     data = ReportData(name, version.version, version.manifest, evaluation, rejects, items_in, curve, sections)
     return write_report(data, output)
 
 
-def _rejects(examples: Path) -> tuple[dict[str, int], int]:
+def _rejects(examples: Path) -> dict[str, int]:
     reasons = pq.read_table(examples / "rejects.parquet").column("reason").to_pylist()
-    return dict(sorted(Counter(reasons).items())), ExamplesManifest.load(examples).ledger.items_in
+    return dict(sorted(Counter(reasons).items()))
 
 
 def _still_there(version: OpenVersion, items: EmbeddedItems) -> EmbeddedItems:
     """The items that the version holds with the same vector: a reindex since may have removed or replaced some."""
     if items.vectors.shape[1] != version.manifest.dimension:
         return EmbeddedItems(items.item_ids[:0], items.labels[:0], items.splits[:0], items.vectors[:0])
-    places = pc.index_in(pa.array(items.item_ids.tolist(), pa.string()), value_set=_ids(version))
+    places = pc.index_in(pa.array(items.item_ids.tolist(), pa.large_string()), value_set=ids_of(version))
     held = np.flatnonzero(np.asarray(pc.is_valid(places)))
     published = VersionVectors(version).at(np.asarray(places.drop_null(), np.int64))
     prepared = space_of(version.manifest.space).prepare(items.vectors[held])
     held = held[np.isclose(prepared, published, atol=1e-6).all(axis=1)]
     return EmbeddedItems(items.item_ids[held], items.labels[held], items.splits[held], items.vectors[held])
-
-
-def _ids(version: OpenVersion) -> pa.Array:
-    return version.items.column("item_id").cast(pa.string()).combine_chunks()
 
 
 def _curve(version: OpenVersion, items: EmbeddedItems) -> tuple[CurvePoint, ...]:

@@ -1,12 +1,13 @@
 """Small pictures of items for pages: from the catalog's media, or where these are gone from `examples/`."""
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from sim_transforms.commands.artefacts import DecodedMedia
+from sim_transforms.commands.whereabouts import catalog_entries
 from sim_transforms.errors import MediaError
-from sim_transforms.media.catalog import read_part, survey_catalog
 from sim_transforms.media.image import decode_image, read_media
 from sim_transforms.records.items import MediaRef
 from sim_transforms.records.manifests import MediaShape
@@ -32,14 +33,10 @@ def thumbnails(
     """
     small = _small(shape)
     pictures: dict[str, bytes] = {}
-    plan = survey_catalog(source, allow_outside)
-    for part in plan.parts:
-        for entry in read_part(plan, part, split_seed=0):
-            if isinstance(entry, MediaRef) and entry.item_id in ids:
-                try:
-                    pictures[entry.item_id] = picture_png(decode_image(read_media(entry.uri), small))
-                except MediaError:
-                    continue
+    for entry in catalog_entries(source, allow_outside):
+        if isinstance(entry, MediaRef) and entry.item_id in ids:
+            with contextlib.suppress(MediaError):
+                pictures[entry.item_id] = picture_png(decode_image(read_media(entry.uri), small))
     return {**_prepared([i for i in ids if i not in pictures], examples), **pictures}
 
 

@@ -1,14 +1,20 @@
-"""Vectors of a published version, read where they lie."""
+"""Ids and vectors of a published version, by place in its items table; vectors are read where they lie."""
 
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from sim_transforms.hnsw.file_format import map_vectors
 from sim_transforms.lookup.open import OpenVersion
 from sim_transforms.storage.versions import INDEX
 
 Array = np.ndarray[Any, Any]
+
+
+def ids_of(opened: OpenVersion) -> pa.Array:
+    """[n] large_string, the ids of all items."""
+    return opened.items.column("item_id").cast(pa.large_string()).combine_chunks()
 
 
 class VersionVectors:

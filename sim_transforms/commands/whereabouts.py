@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact, NotFound
 from sim_transforms.media.catalog import read_part, survey_catalog
-from sim_transforms.records.items import FailedItem
+from sim_transforms.records.items import FailedItem, MediaRef
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import object_name
 
@@ -120,16 +120,25 @@ def rejects_of(workdir: Path, ids: Collection[str]) -> dict[str, list[Rejected]]
     return found
 
 
-def catalog_rows(source: str, allow_outside: bool) -> Iterator[tuple[str, int | None]]:
-    """(item_id, row) of all rows of a catalog, which may be empty; the row is null where it is no reference.
+def catalog_entries(source: str, allow_outside: bool) -> Iterator[MediaRef | FailedItem]:
+    """All rows of a catalog, which may be empty.
 
     Raises:
         CatalogError: the catalog cannot be read.
     """
     plan = survey_catalog(source, allow_outside)
     for part in plan.parts:
-        for entry in read_part(plan, part, split_seed=0):
-            yield entry.item_id, None if isinstance(entry, FailedItem) else entry.row
+        yield from read_part(plan, part, split_seed=0)
+
+
+def catalog_rows(source: str, allow_outside: bool) -> Iterator[tuple[str, int | None]]:
+    """(item_id, row) of all rows of a catalog, which may be empty; the row is null where it is no reference.
+
+    Raises:
+        CatalogError: the catalog cannot be read.
+    """
+    for entry in catalog_entries(source, allow_outside):
+        yield entry.item_id, None if isinstance(entry, FailedItem) else entry.row
 
 
 def nearest_ids(item_id: str, known: Iterable[str]) -> list[str]:

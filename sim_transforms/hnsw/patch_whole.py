@@ -15,12 +15,11 @@ from sim_transforms.hnsw.patch import (
     Additions,
     Published,
     ShardPatch,
-    finish_shard,
     open_published,
-    patch_anchors,
     patch_shard,
     place_additions,
 )
+from sim_transforms.hnsw.patch_finish import finish_shard, patch_anchors
 from sim_transforms.hnsw.patch_upper import patch_upper, read_upper
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.upper import UpperLayers
@@ -91,9 +90,7 @@ def place_change(change: Change, parts: tuple[Sequence[RowRange], Array, Array],
     old_ranges, centroids, free = parts
     items = old_ranges[-1].end_row if old_ranges else 0
     additions, order = group_additions(change, centroids, settings)
-    gone = np.zeros(items, np.bool_)
-    gone[free] = True
-    gone[change.deleted] = True
+    gone = _rows_gone(items, free, change)
     rows = [shard_rows(old_ranges, shard) for shard in range(len(centroids))]
     final, appended = place_additions([own[gone[own]] for own in rows], additions.starts, items)
     ranges = (*old_ranges, *(RowRange(*entry) for entry in appended))
@@ -105,6 +102,14 @@ def place_change(change: Change, parts: tuple[Sequence[RowRange], Array, Array],
     return Placed(additions, gone, final, live, Patched(given, np.flatnonzero(~live).astype(np.int32), ranges))
 
 
+def _rows_gone(items: int, free: Array, change: Change) -> Array:
+    """[items] bool: rows of the version that hold nothing, or nothing any more."""
+    gone = np.zeros(items, np.bool_)
+    gone[free] = True
+    gone[change.deleted] = True
+    return gone
+
+
 def shard_loads(change: Change, parts: tuple[Sequence[RowRange], Array, Array], settings: IndexSettings) -> Array:
     """[shards] int64 items that each shard would hold: a worker of the patch holds their vectors.
 
@@ -113,9 +118,7 @@ def shard_loads(change: Change, parts: tuple[Sequence[RowRange], Array, Array], 
     """
     ranges, centroids, free = parts
     additions, _ = group_additions(change, centroids, settings)
-    gone = np.zeros(ranges[-1].end_row if ranges else 0, np.bool_)
-    gone[free] = True
-    gone[change.deleted] = True
+    gone = _rows_gone(ranges[-1].end_row if ranges else 0, free, change)
     rows = (shard_rows(ranges, shard) for shard in range(len(centroids)))
     live = [len(own) - int(gone[own].sum()) for own in rows]
     return np.array(live, np.int64) + np.diff(additions.starts)

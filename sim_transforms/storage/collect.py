@@ -52,9 +52,8 @@ class Collected:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Folders and objects to remove; `now` by the store's clock, when that was decided."""
+    """Folders and objects to remove."""
 
-    now: float
     folders: tuple[Folder, ...]
     unfinished: tuple[ObjectInfo, ...]
     leases: tuple[ObjectInfo, ...]
@@ -83,9 +82,8 @@ def collect(store: ObjectStore, keep: int, min_age_seconds: float, dry_run: bool
         else:
             kept[folder.version] = "LATEST or a reader came to name it meanwhile"
     for info in plan.leases:
-        # A holder that slept may have renewed it since; by the time of the plan that one has not ended.
-        again = store.info(info.name)
-        if again is not None and has_ended(store, again, plan.now):
+        # A holder that slept may have renewed it since.
+        if store.info(info.name) == info:
             with contextlib.suppress(NotFound):
                 store.delete(info.name)
     if isinstance(store, LeavesUnfinished):
@@ -120,7 +118,7 @@ def _plan(store: ObjectStore, keep: int, min_age_seconds: float) -> _Plan:
             removed.append(folder)
     unfinished = store.unfinished() if isinstance(store, LeavesUnfinished) else ()
     old = tuple(info for info in unfinished if info.created_seconds <= now - min_age_seconds)
-    return _Plan(now, tuple(removed), old, tuple(_ended_leases(store, now)), kept)
+    return _Plan(tuple(removed), old, tuple(_ended_leases(store, now)), kept)
 
 
 def _reason(folder: Folder, current: str | None, held: dict[str, int], last: set[str], before: float) -> str:

@@ -1,6 +1,7 @@
 """Members of archives are listed and read as they were packed, or refused with a reason."""
 
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from sim_transforms.errors import CatalogError, MediaError
 from sim_transforms.media.archive import file_of, is_member, members, read_member
-from sim_transforms.media.catalog import plan_catalog, read_part
+from sim_transforms.media.catalog import catalog_stat_digest, plan_catalog, read_part
 from sim_transforms.media.image import read_media
 from sim_transforms.records.items import FailedItem
 
@@ -223,3 +224,13 @@ def test_odd_uris_of_a_table_are_rejected_one_by_one(uri: str, tmp_path: Path) -
         (found,) = read_part(plan, plan.parts[0], 0)
         assert isinstance(found, FailedItem)
         assert found.reason in ("bad_uri", "outside_catalog")
+
+
+def test_stat_digest_of_archives_changes_with_an_archive_alone(tmp_path: Path) -> None:
+    path = _tar(tmp_path / "a.tar", {"c/0.jpg": b"x"})
+    before = catalog_stat_digest(plan_catalog(str(tmp_path), False))
+    assert catalog_stat_digest(plan_catalog(str(tmp_path), False)) == before
+    os.utime(path, (1, 1))
+    touched = catalog_stat_digest(plan_catalog(str(tmp_path), False))
+    _zip(tmp_path / "b.zip", {"c/1.jpg": b"y"})
+    assert len({before, touched, catalog_stat_digest(plan_catalog(str(tmp_path), False))}) == 3
