@@ -19,7 +19,7 @@ def publish(embeddings: Path, store: Path, settings: dict[str, str]) -> None:
     order = np.random.default_rng(1).permutation(len(vectors))
     folder = store / "versions" / "0123456789abcdef"
     folder.mkdir(parents=True)
-    build_peer("nmslib", vectors[order], Recipe(settings.get("index.space", "l2")), folder / "index.hnsw")
+    build_peer("nmslib", vectors[order], Recipe(settings.get("index.space", "l2"), threads=1), folder / "index.hnsw")
     rows, ids = pa.array(np.arange(len(order), dtype=np.int32)), pa.array([str(i) for i in order])
     pq.write_table(pa.table({"row": rows, "item_id": ids}), folder / "items.parquet")
     ranges = [{"shard": 0, "first_row": 0, "end_row": len(order)}]
