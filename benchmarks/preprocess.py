@@ -36,7 +36,7 @@ from benchmarks.tables import (
     write_json,
 )
 from sim_transforms.media.image import decode_image, image_shape, read_media
-from sim_transforms.settings.stages import MediaSettings
+from sim_transforms.settings.stages import ImageSettings
 
 Array = np.ndarray[Any, Any]
 
@@ -86,7 +86,7 @@ def bare_rate(paths: Sequence[Path], processes: int) -> float:
 
 
 def _decode(uris: list[str]) -> int:
-    shape = image_shape(MediaSettings(height=WANTED, width=WANTED, channels=3))
+    shape = image_shape(ImageSettings(height=WANTED, width=WANTED, channels=3))
     return sum(decode_image(read_media(uri), shape).nbytes for uri in uris)
 
 

@@ -14,8 +14,8 @@ from sim_transforms.analyze_examples import AnalyzeExamples
 from sim_transforms.finish_examples import close_examples, example_shards, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.media.catalog import CatalogPlan
+from sim_transforms.media.decode import media_shape
 from sim_transforms.media.guard import bounds_of
-from sim_transforms.media.image import image_shape
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.settings.stages import Settings
@@ -24,10 +24,10 @@ from sim_transforms.write_examples import WriteExamples
 
 def write(settings: Settings, plan: CatalogPlan, output: Path, scratch: Path, options: PipelineOptions) -> None:
     """Decodes the catalog into TFRecord files; accounts go to `scratch`."""
-    shards = example_shards(plan.rows, settings.preprocess)
+    shards = example_shards(plan.rows, settings.preprocess, settings.media.kind)
     with beam.Pipeline(options=options) as pipeline:
         rows = pipeline | "ReadCatalog" >> ReadCatalog(plan, settings.train.seed)
-        media, bounds = image_shape(settings.media), bounds_of(settings.preprocess)
+        media, bounds = media_shape(settings.media), bounds_of(settings.preprocess)
         written = rows.references | "WriteExamples" >> WriteExamples(str(output), shards, media, bounds)
         written | "HandBackReports" >> HandBack(str(scratch / "reports.rows"), key=by_shard)
         rows[FAILED] | "HandBackFailed" >> HandBack(str(scratch / "failed.rows"))
@@ -45,7 +45,7 @@ def analyze(settings: Settings, output: Path, scratch: Path, options: PipelineOp
         pipeline | "AnalyzeExamples" >> AnalyzeExamples(
             str(output / "examples-*.tfrecord"),
             str(output / "transform"),
-            image_shape(settings.media),
+            media_shape(settings.media),
             chosen.min_examples_per_class,
             chosen.analyze_share,
         )
@@ -60,4 +60,4 @@ def run_preprocess(
     rejects = Path(settings.workdir) / "rejects.parquet"
     totals = close_examples(output, reports, failed, plan, settings.preprocess, rejects)
     analyze(settings, output, scratch, options)
-    return write_manifest(output, reports, totals, plan, image_shape(settings.media), settings)
+    return write_manifest(output, reports, totals, plan, media_shape(settings.media), settings)

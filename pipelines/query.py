@@ -148,10 +148,10 @@ def _pictures(main: Main, settings: Settings | None, found: "VersionDiff") -> di
     from pipelines.stages import Stages
     from sim_transforms.commands.diff import shown_items
     from sim_transforms.commands.thumbnails import thumbnails
-    from sim_transforms.media.image import image_shape
+    from sim_transforms.media.decode import media_shape
 
     source, examples = Stages(main, settings).source(), Path(settings.workdir) / "examples"
-    return thumbnails(shown_items(found), image_shape(settings.media), source, settings.catalog.allow_outside, examples)
+    return thumbnails(shown_items(found), media_shape(settings.media), source, settings.catalog.allow_outside, examples)
 
 
 def versions_rollback(main: Main) -> None:

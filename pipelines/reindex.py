@@ -30,7 +30,7 @@ from sim_transforms.failures import judge_rejects, reasons_of, write_rejects
 from sim_transforms.finish_examples import close_examples, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows, unordered
 from sim_transforms.media.catalog import CatalogPlan, plan_catalog
-from sim_transforms.media.image import image_shape
+from sim_transforms.media.decode import media_shape
 from sim_transforms.options import runs_here
 from sim_transforms.publish_patch import CatalogChange, catalog_digest
 from sim_transforms.publish_version import describe_published
@@ -237,7 +237,7 @@ class Reindex:
         if len(rejected) == len(references):
             return Embedded(schema.empty_table(), rejected, 0)
         totals = close_examples(examples, reports, failed, subset, settings.preprocess, folder / "rejects.parquet")
-        write_manifest(examples, reports, totals, subset, image_shape(settings.media), settings)
+        write_manifest(examples, reports, totals, subset, media_shape(settings.media), settings)
         manifest = embed(examples, self._stages.model, embeddings, rows, options)
         tables = [pq.read_table(embeddings / entry.name) for entry in manifest.files]
         return Embedded(pa.concat_tables(tables).cast(schema).sort_by("item_id"), rejected, manifest.inferences)

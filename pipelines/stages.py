@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines._main import Main, Progress
+from sim_transforms.errors import CatalogError
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.runs.digests import tree_digest
 from sim_transforms.runs.stages import Results, Stage, scratch_folder
@@ -40,12 +41,18 @@ class Stages:
 
     def source(self) -> str:
         """The catalog to read; writes the built-in one out where it is asked for."""
-        from sim_transforms.media.digits import write_digits
-
         source = self._settings.catalog.source
-        if source != "builtin:digits":
+        if not source.startswith("builtin:"):
             return source
-        return str(write_digits(self.workdir / "catalog", self._settings.train.seed))
+        from sim_transforms.media.digits import write_digits
+        from sim_transforms.media.songs import write_songs
+
+        folder = self.workdir / "catalog"
+        if source == "builtin:digits":
+            return str(write_digits(folder, self._settings.train.seed))
+        if source == "builtin:songs":
+            return str(write_songs(folder))
+        raise CatalogError(f"catalog.source: found {source}; builtin:digits and builtin:songs are known")
 
     def preprocess(self) -> Stage:
         """catalog + media -> examples/."""

@@ -1,9 +1,11 @@
 """TFRecord files -> the analysed graph of TensorFlow Transform: vocabulary of labels, means and variances."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import schema_utils
@@ -11,7 +13,7 @@ from tfx_bsl.public import tfxio
 
 from sim_transforms.features.example_format import FEATURE_SPEC
 from sim_transforms.features.preprocessing import make_preprocessing_fn
-from sim_transforms.records.manifests import MediaShape
+from sim_transforms.records.media import MediaShape
 
 _INPUTS = ("media", "label", "split")
 
@@ -42,7 +44,7 @@ class AnalyzeExamples(beam.PTransform):
         spec = {name: FEATURE_SPEC[name] for name in _INPUTS}
         schema = schema_utils.schema_from_feature_spec({**spec, "item_id": FEATURE_SPEC["item_id"]})
         source = tfxio.TFExampleRecord(file_pattern=self.pattern, schema=schema, telemetry_descriptors=["ruiji"])
-        batches = pipeline | "ReadExamples" >> source.BeamSource()
+        batches = pipeline | "ReadExamples" >> source.BeamSource(batch_size=analyzed_batch(self.media))
         if self.share < 1.0:
             batches = batches | "Sample" >> beam.Map(keep_share, self.share)
         narrow = source.Project(list(_INPUTS))
@@ -50,6 +52,12 @@ class AnalyzeExamples(beam.PTransform):
         preprocessing_fn = make_preprocessing_fn(self.media, self.min_examples_per_class)
         analysed = (batches, narrow.TensorAdapterConfig()) | "Analyze" >> tft_beam.AnalyzeDataset(preprocessing_fn)
         return analysed | "WriteTransform" >> tft_beam.WriteTransformFn(self.output)
+
+
+def analyzed_batch(media: MediaShape) -> int:
+    """Examples that are analysed at once: a megabyte or so of media, whose features take some ten times that."""
+    size = math.prod(media.shape) * np.dtype(media.dtype).itemsize
+    return max(8, min(1000, 2**20 // size))
 
 
 def select_columns(batch: pa.RecordBatch, names: list[str]) -> pa.RecordBatch:

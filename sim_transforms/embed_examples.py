@@ -4,6 +4,7 @@ A batch is a fixed number of consecutive records of one example shard and one Be
 again: TensorFlow's outputs change in their last bits with the shape of the batch.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
 
-from sim_transforms.embedding.saved_model import EMBED_BATCH, SavedModelEmbedder
+from sim_transforms.embedding.saved_model import SavedModelEmbedder, batch_size
 from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.batches import EmbeddedBatch, ExampleBatch, column_of, embeddings_schema
 from sim_transforms.records.ledger import LedgerEntry
@@ -49,10 +50,11 @@ class EmbedExamples(beam.PTransform):
 
     def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[LedgerEntry]:
         """Chains reading, inference and writing."""
+        size = batch_size(self.manifest.media)
         written = (
             shards
             | "Spread" >> beam.Reshuffle()
-            | "ReadBatches" >> beam.FlatMap(read_batches, self.examples, self.manifest.shards)
+            | "ReadBatches" >> beam.FlatMap(read_batches, self.examples, self.manifest.shards, size)
             | "Embed" >> RunInference(EmbedderHandler(self.model, self.intra_op_threads))
             | "KeyByShard" >> beam.Map(_key_by_shard)
             | "GroupByShard" >> beam.GroupByKey()
@@ -61,12 +63,14 @@ class EmbedExamples(beam.PTransform):
         return written | "Write" >> beam.Map(write_embeddings, self.output, self.manifest.shards, schema)
 
 
-def read_batches(shard: int, examples: str, shards: int) -> Iterator[ExampleBatch]:
-    """Reads one shard as batches of EMBED_BATCH consecutive records, the last one shorter."""
+def read_batches(shard: int, examples: str, shards: int, size: int) -> Iterator[ExampleBatch]:
+    """Reads one shard as batches of `size` consecutive records, the last one shorter."""
     path = Path(examples) / f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
-    rows = [decode_example(record) for record in read_records(path)]
-    for number, start in enumerate(range(0, len(rows), EMBED_BATCH)):
-        part = rows[start : start + EMBED_BATCH]
+    rows = (decode_example(record) for record in read_records(path))
+    for number in itertools.count():
+        part = tuple(itertools.islice(rows, size))
+        if not part:
+            return
         yield ExampleBatch(
             shard=shard,
             batch=number,
@@ -99,7 +103,7 @@ class EmbedderHandler(ModelHandler[ExampleBatch, PredictionResult, SavedModelEmb
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[PredictionResult]:
         """Embeds each element on its own, padded to the one batch shape."""
-        return [PredictionResult(replace(b, media=()), model.embed(b.media, EMBED_BATCH)) for b in batch]
+        return [PredictionResult(replace(b, media=()), model.embed(b.media)) for b in batch]
 
     def batch_elements_kwargs(self) -> dict[str, int]:
         """Elements are batches already."""

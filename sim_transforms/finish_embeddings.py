@@ -29,6 +29,7 @@ def finish_embeddings(
         metadata_columns=examples.metadata_columns,
         inferences=totals.items_out,
         ledger=totals,
+        clips=examples.media.clips,
         files=tuple(file_entry(folder, name) for name in names),
     )
     write_file(folder / "manifest.json", canonical_json(manifest).encode())

@@ -15,24 +15,29 @@ from sim_transforms.errors import CatalogError, LedgerError
 from sim_transforms.failures import judge_rejects, write_rejects
 from sim_transforms.media.catalog import STAGE as CATALOG
 from sim_transforms.media.catalog import CatalogPlan
-from sim_transforms.media.image import decoder_version
+from sim_transforms.media.decode import decoder_version
+from sim_transforms.media.parts import clip_columns
 from sim_transforms.records.codec import canonical_json, to_plain
-from sim_transforms.records.items import OFFSETS_SCHEMA, FailedItem
+from sim_transforms.records.items import MEDIA_SCHEMA, OFFSETS_SCHEMA, FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
-from sim_transforms.records.manifests import ExamplesManifest, MediaShape
+from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import PreprocessSettings, Settings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
-from sim_transforms.write_examples import ShardReport
+from sim_transforms.write_examples import CLIPS, ShardReport
 
+MEDIA_FILE = "media.parquet"
 _SHOWN = 10
 
 
-def example_shards(rows: int, settings: PreprocessSettings) -> int:
-    """Number of TFRecord files: some for parallel work on small catalogs, some 10,000 items each on large ones."""
+def example_shards(rows: int, settings: PreprocessSettings, kind: str) -> int:
+    """Number of TFRecord files: some for parallel work on small catalogs, on large ones some 10,000 pictures or 200
+    sounds, which may be songs, in each."""
     if settings.shards != "auto":
         return settings.shards
-    return max(1, min(4, rows // 256), math.ceil(rows / 10_000))
+    few, many = (256, 10_000) if kind == "image" else (4, 200)
+    return max(1, min(4, rows // few), math.ceil(rows / many))
 
 
 def close_examples(
@@ -43,7 +48,7 @@ def close_examples(
     settings: PreprocessSettings,
     rejects_copy: Path,
 ) -> LedgerTotals:
-    """Writes offsets, rejects, ledger and statistics.
+    """Writes offsets, facts of the files, rejects, ledger and statistics.
 
     Args:
         folder: of the examples.
@@ -63,13 +68,17 @@ def close_examples(
     _refuse_duplicates(reports, unreadable)
     entries = [LedgerEntry(CATALOG, "rows", len(unreadable), 0, len(unreadable)), *(r.entry for r in reports)]
     totals = balance("preprocess", entries, expected_in=plan.rows)
+    clips = [r.clips for r in reports if r.clips is not None]
+    balance(CLIPS, clips)
     if totals.rejected != len(failed):
         raise LedgerError(f"preprocess: {totals.rejected} items were rejected, but {len(failed)} have a reason")
     judge_rejects(totals, failed, settings.max_reject_share, rejects_copy)
     write_rejects(folder / "rejects.parquet", failed)
     places = [asdict(p) for r in reports for p in r.places]
     pq.write_table(pa.Table.from_pylist(places, OFFSETS_SCHEMA), folder / "offsets.parquet")
-    write_file(folder / "ledger.json", canonical_json(entries).encode())
+    rows = [{**asdict(f), **asdict(f.facts)} for r in reports for f in r.files]
+    pq.write_table(pa.Table.from_pylist(rows, MEDIA_SCHEMA), folder / MEDIA_FILE)
+    write_file(folder / "ledger.json", canonical_json([*entries, *clips]).encode())
     write_file(folder / "statistics.json", canonical_json(_statistics(reports, failed, totals)).encode())
     return totals
 
@@ -83,21 +92,34 @@ def write_manifest(
     settings: Settings,
 ) -> ExamplesManifest:
     """Writes manifest.json, which makes the folder whole."""
-    names = ("ledger.json", "offsets.parquet", "rejects.parquet", "statistics.json")
+    names = ("ledger.json", MEDIA_FILE, "offsets.parquet", "rejects.parquet", "statistics.json")
     manifest = ExamplesManifest(
-        items=totals.items_out,
-        shards=example_shards(plan.rows, settings.preprocess),
+        items=sum(len(r.places) for r in reports),
+        shards=example_shards(plan.rows, settings.preprocess, media.kind),
         media=media,
-        decoder=decoder_version(),
+        decoder=decoder_version(media.kind),
         catalog_digest=hashlib.sha256("".join(r.digest for r in reports).encode()).hexdigest(),
         labels=tuple(sorted({label for r in reports for label, _, _ in r.labels if label})),
-        metadata_columns=plan.metadata_columns,
+        metadata_columns=all_columns(plan, media.kind),
         ledger=totals,
         settings=to_plain({"preprocess": settings.preprocess, "split_seed": settings.train.seed}),
         files=(*(r.file for r in reports), *(file_entry(folder, n) for n in names)),
     )
     write_file(folder / "manifest.json", canonical_json(manifest).encode())
     return manifest
+
+
+def all_columns(plan: CatalogPlan, kind: str) -> dict[str, str]:
+    """Metadata of the items: the catalog's, and what clips tell of themselves.
+
+    Raises:
+        CatalogError: a column of the catalog has a name that clips use.
+    """
+    own = clip_columns(kind)
+    taken = sorted(own.keys() & plan.metadata_columns.keys())
+    if taken:
+        raise CatalogError(f"catalog {plan.path}: column {taken[0]!r} is a name that clips of sounds use; rename it")
+    return dict(sorted({**plan.metadata_columns, **own}.items()))
 
 
 def _refuse_duplicates(reports: Sequence[ShardReport], unreadable: Sequence[FailedItem]) -> None:
@@ -122,7 +144,8 @@ def _statistics(reports: Sequence[ShardReport], failed: Sequence[FailedItem], to
     for label, split, count in (entry for r in reports for entry in r.labels):
         labels.setdefault(label, Counter())[split] += count
     return {
-        "items": totals.items_out,
+        "files": totals.items_out,
+        "items": sum(len(r.places) for r in reports),
         "labels": {label: dict(sorted(counts.items())) for label, counts in sorted(labels.items())},
         "media_bytes": sum(r.media_bytes for r in reports),
         "record_bytes": sum(r.file.size_bytes for r in reports),

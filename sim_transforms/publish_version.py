@@ -195,6 +195,7 @@ def make_manifest(
         row_ranges=tuple(RowRange(p.number, p.first_row, p.first_row + p.file.items) for p in outcome.plans),
         calibration=calibration,
         metadata_columns=embeddings.metadata_columns,
+        clips=embeddings.clips,
         cpu=instruction_set(),
         index=None if routed else index_file(folder / "index.hnsw", part_sizes),
         files=tuple(file_entry(folder, name) for name in (*FILES, *((LONGEST,) if routed else ()))),

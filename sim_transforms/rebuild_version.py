@@ -54,6 +54,7 @@ def write_live_embeddings(
         model=manifest.model,
         catalog_digest=change.digest,
         metadata_columns=change.metadata_columns,
+        clips=manifest.clips,
         inferences=change.fresh.num_rows,
         ledger=LedgerTotals(count, count, 0, 0),
         files=tuple(file_entry(folder, name) for name in names),

@@ -6,23 +6,27 @@ under a temporary name that is renamed when it is whole.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import apache_beam as beam
 
-from sim_transforms.errors import MediaError
+from sim_transforms.errors import LedgerError, MediaError
 from sim_transforms.features.example_format import ExampleRecord, encode_example
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
+from sim_transforms.media.parts import SOURCE_ID, START, FileFacts, clip_id
 from sim_transforms.records.items import FailedItem, MediaRef, shard_of
 from sim_transforms.records.ledger import LedgerEntry
-from sim_transforms.records.manifests import FileEntry, MediaShape
+from sim_transforms.records.manifests import FileEntry
+from sim_transforms.records.media import MediaShape
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import replace_file
 from sim_transforms.storage.tfrecord import frame
 
 STAGE = "preprocess"
+CLIPS = "clips"
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,29 @@ class RecordPlace:
 
 
 @dataclass(frozen=True)
+class MediaFile:
+    """What is told of an accepted file; a row of media.parquet.
+
+    Attributes:
+        digest: SHA-256 of its content, hexadecimal.
+        parts: records that were made of it.
+    """
+
+    item_id: str
+    digest: str
+    parts: int
+    facts: FileFacts
+
+
+@dataclass(frozen=True)
 class ShardReport:
     """What became of the references of one shard.
 
     Attributes:
+        entry: counts files.
         duplicates: (item_id, rows of the catalog) of ids that stand more than once.
+        clips: of sounds, counts clips: made, written, skipped as silent.
+        files: what is told of the accepted ones.
         digest: SHA-256 over items and content of their media, rejected ones too.
     """
 
@@ -51,6 +73,8 @@ class ShardReport:
     places: tuple[RecordPlace, ...]
     failed: tuple[FailedItem, ...]
     duplicates: tuple[tuple[str, tuple[int, ...]], ...]
+    clips: LedgerEntry | None
+    files: tuple[MediaFile, ...]
     labels: tuple[tuple[str, str, int], ...]
     media_bytes: int
     digest: str
@@ -98,16 +122,23 @@ def write_shard(
     shard, references = group
     ordered = sorted(references, key=lambda r: (r.item_id, r.row))
     name = shard_name(shard, shards)
-    writer = _ShardWriter(shard)
     with (
         GuardedDecoder(media, bounds) as decoder,
         replace_file(Path(output) / name) as temporary,
         temporary.open("wb") as file,
     ):
+        writer = _ShardWriter(shard, file)
         decoded = decoder.decode([reference.uri for reference in ordered])
         for reference, found in zip(ordered, decoded, strict=True):
-            file.write(writer.add(record_of(reference, found)))
-    return writer.report(name, len(ordered), file_entry(Path(output), name), _duplicates(ordered))
+            writer.add(reference, found)
+    return _checked(writer.report(name, media.kind, file_entry(Path(output), name), _duplicates(ordered)), len(ordered))
+
+
+def _checked(report: ShardReport, items: int) -> ShardReport:
+    """The report, if it accounts for every reference of the shard."""
+    if report.entry.items_in != items:
+        raise LedgerError(f"{report.entry.shard}: {items} files were given, {report.entry.items_in} accounted for")
+    return report
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -115,38 +146,47 @@ def shard_name(shard: int, shards: int) -> str:
     return f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
 
 
-def record_of(reference: MediaRef, found: Decoded | MediaError) -> ExampleRecord | FailedItem:
-    """What is written of an item, or why nothing is."""
-    if isinstance(found, MediaError):
-        return FailedItem(reference.item_id, reference.uri, STAGE, found.reason, found.message)
-    return ExampleRecord(
-        item_id=reference.item_id,
-        label=reference.label,
-        split=reference.split,
-        digest=found.digest,
-        media=found.media,
-        metadata=reference.metadata,
-    )
+def records_of(reference: MediaRef, found: Decoded) -> Iterator[ExampleRecord]:
+    """What is written of a file: its item, or its clips as items, which say what sound they are of and where."""
+    for part in found.content.parts:
+        own = () if part.start is None else ((SOURCE_ID, reference.item_id), (START, part.start))
+        yield ExampleRecord(
+            item_id=clip_id(reference.item_id, part.start),
+            label=reference.label,
+            split=reference.split,
+            digest=found.digest,
+            media=part.media,
+            metadata=tuple(sorted((*reference.metadata, *own))),
+        )
 
 
 class _ShardWriter:
     """Keeps the accounts of a shard while its records are written."""
 
-    def __init__(self, shard: int) -> None:
-        self._shard = shard
+    def __init__(self, shard: int, file: BinaryIO) -> None:
+        self._shard, self._file = shard, file
         self._places: list[RecordPlace] = []
         self._failed: list[FailedItem] = []
+        self._files: list[MediaFile] = []
         self._labels: Counter[tuple[str, str]] = Counter()
         self._digest = hashlib.sha256()
-        self._offset = self._media_bytes = 0
+        self._offset = self._media_bytes = self._skipped = 0
 
-    def add(self, record: ExampleRecord | FailedItem) -> bytes:
-        """The framed record of an item, or nothing where it is rejected."""
-        if isinstance(record, FailedItem):
-            self._failed.append(record)
-            self._digest.update(repr((record.item_id, "rejected", record.reason)).encode())
-            return b""
+    def add(self, reference: MediaRef, found: Decoded | MediaError) -> None:
+        """Writes the records of a file, or notes why there are none."""
+        if isinstance(found, MediaError):
+            self._failed.append(FailedItem(reference.item_id, reference.uri, STAGE, found.reason, found.message))
+            self._digest.update(repr((reference.item_id, "rejected", found.reason)).encode())
+            return
+        content = found.content
+        self._files.append(MediaFile(reference.item_id, found.digest, len(content.parts), content.facts))
+        self._skipped += content.skipped
+        for record in records_of(reference, found):
+            self._write(record)
+
+    def _write(self, record: ExampleRecord) -> None:
         data = frame(encode_example(record))
+        self._file.write(data)
         place = RecordPlace(record.item_id, record.label, record.split, self._shard, self._offset, len(data))
         self._places.append(place)
         self._labels[record.label, record.split] += 1
@@ -154,18 +194,21 @@ class _ShardWriter:
         self._media_bytes += len(record.media)
         known = (record.item_id, record.label, record.split, record.digest, record.metadata)
         self._digest.update(repr(known).encode())
-        return data
 
     def report(
-        self, name: str, items: int, file: FileEntry, duplicates: tuple[tuple[str, tuple[int, ...]], ...]
+        self, name: str, kind: str, file: FileEntry, duplicates: tuple[tuple[str, tuple[int, ...]], ...]
     ) -> ShardReport:
         """The accounts."""
+        accepted, written = len(self._files), len(self._places)
+        clips = LedgerEntry(CLIPS, name, written + self._skipped, written, 0, self._skipped)
         return ShardReport(
             shard=self._shard,
-            entry=LedgerEntry(STAGE, name, items, len(self._places), len(self._failed)),
+            entry=LedgerEntry(STAGE, name, accepted + len(self._failed), accepted, len(self._failed)),
             places=tuple(self._places),
             failed=tuple(self._failed),
             duplicates=duplicates,
+            clips=clips if kind == "audio" else None,
+            files=tuple(self._files),
             labels=tuple(sorted((label, split, n) for (label, split), n in self._labels.items())),
             media_bytes=self._media_bytes,
             digest=self._digest.hexdigest(),

@@ -18,10 +18,17 @@ class FeatureReader:
         self._layer = tft.TFTransformOutput(str(examples / "transform")).transform_features_layer()
 
     def features(self, serialized: Sequence[bytes]) -> Any:
-        """[b] serialised examples -> [b, *shape] float32."""
+        """[b] serialised examples -> [b, *feature_shape] float32."""
         return self._transform(tf.constant(list(serialized)))
+
+    def features_of_media(self, media: Sequence[bytes]) -> Any:
+        """[b] row-major bytes of decoded media -> [b, *feature_shape] float32."""
+        return self._apply(tf.constant(list(media)))
 
     @tf.function(reduce_retracing=True)
     def _transform(self, serialized: Any) -> Any:
-        parsed = tf.io.parse_example(serialized, {MEDIA: FEATURE_SPEC[MEDIA]})
-        return self._layer(parsed)[FEATURES]
+        return self._apply(tf.io.parse_example(serialized, {MEDIA: FEATURE_SPEC[MEDIA]})[MEDIA])
+
+    @tf.function(reduce_retracing=True)
+    def _apply(self, media: Any) -> Any:
+        return self._layer({MEDIA: media})[FEATURES]

@@ -55,7 +55,10 @@ def fingerprint(network: keras.Model, examples: Path, manifest: ExamplesManifest
 
 
 def _probe(output: Any, manifest: ExamplesManifest) -> Any:
-    """The graph's answers to items whose bytes are all 0, all 1, ... all 255."""
+    """The graph's answers to pictures whose bytes are all 0, all 1, ... all 255, or to clips of seeded noise."""
     size = int(np.prod(manifest.media.shape)) * np.dtype(manifest.media.dtype).itemsize
-    media = tf.constant([bytes([value]) * size for value in range(256)])
+    if manifest.media.sound is None:
+        media = tf.constant([bytes([value]) * size for value in range(256)])
+    else:
+        media = tf.constant([np.random.default_rng(seed).bytes(size) for seed in range(4)])
     return output.transform_features_layer()({MEDIA: media})[FEATURES].numpy()

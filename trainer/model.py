@@ -60,6 +60,31 @@ def convolutional_model(shape: tuple[int, ...], embedding_size: int) -> keras.Mo
     return keras.Model(inputs, MetricEmbedding(embedding_size, name="embedding")(hidden), name="ruiji")
 
 
+def sound_model(shape: tuple[int, ...], embedding_size: int) -> keras.Model:
+    """Four convolutions with batch normalisation, each halving time and frequency, then mean and maximum over time.
+
+    Frequencies stay apart up to the head: what sounds an octave higher is another sound.
+
+    Args:
+        shape: (frames, mel bands, 1) of the features.
+        embedding_size: of the output.
+
+    Returns:
+        A model [b, *shape] float32 -> [b, embedding_size] float32, unit length.
+    """
+    inputs = keras.Input(shape, name="features")
+    hidden = inputs
+    for block, (filters, size) in enumerate(((32, 5), (64, 3), (128, 3), (128, 3))):
+        hidden = keras.layers.Conv2D(filters, size, 2, padding="same", use_bias=False, name=f"conv{block}")(hidden)
+        hidden = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{block}")(hidden)
+        hidden = keras.layers.ReLU(name=f"relu{block}")(hidden)
+    frames = hidden.shape[1]
+    pools = [keras.layers.AveragePooling2D, keras.layers.MaxPooling2D]
+    over_time = [pool((frames, 1), name=name)(hidden) for pool, name in zip(pools, ("mean", "loudest"), strict=True)]
+    joined = keras.layers.Concatenate(name="moments")([keras.layers.Flatten()(part) for part in over_time])
+    return keras.Model(inputs, MetricEmbedding(embedding_size, name="embedding")(joined), name="ruiji")
+
+
 def _at_most_places(hidden: Any, places: int) -> Any:
     """Averages down to at most places x places, so that the head does not grow with the size of the pictures."""
     height, width = hidden.shape[1:3]

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,10 +82,20 @@ class TrainingSplit:
     classes: tuple[str, ...]
 
 
-def split_training(places: Places, train_labels: Sequence[str] | str, share: float, seed: int) -> TrainingSplit:
+def split_training(
+    places: Places, train_labels: Sequence[str] | str, share: float, seed: int, clips: bool = False
+) -> TrainingSplit:
     """Cuts validation out of the training items of the trained labels, by hash of item_id.
 
-    Items of the test split and of other labels are in neither.
+    Items of the test split and of other labels are in neither. Clips of one sound stay together, by hash of the sound,
+    unless it is the only one of its label.
+
+    Args:
+        places: of all items.
+        train_labels: labels, or "all".
+        share: of validation.
+        seed: of the hash.
+        clips: whether items are clips of sounds.
 
     Raises:
         UsageError: a label that no training item has, fewer than two classes, or no validation item.
@@ -96,7 +107,7 @@ def split_training(places: Places, train_labels: Sequence[str] | str, share: flo
     if missing or len(classes) < 2:
         raise UsageError(f"train.train_labels: {missing or classes}; at least two of {present} are expected")
     usable = np.flatnonzero(in_train & np.isin(places.labels.astype(str), classes))
-    held = np.array([_held_out(places.item_ids[row], share, seed) for row in usable], bool)
+    held = np.array([_held_out(unit, share, seed) for unit in _units(places, usable, clips)], bool)
     training, validation = usable[~held], usable[held]
     if len({places.labels[row] for row in training}) < 2 or len(validation) < 2:
         raise UsageError(
@@ -104,6 +115,18 @@ def split_training(places: Places, train_labels: Sequence[str] | str, share: flo
             "train.validation_share"
         )
     return TrainingSplit(training, validation, tuple(classes))
+
+
+def _units(places: Places, rows: Array, clips: bool) -> list[str]:
+    """What stays together of each row: the item, or the sound of a clip."""
+    ids = [str(places.item_ids[row]) for row in rows]
+    if not clips:
+        return ids
+    sources = [item_id.rpartition("#")[0] for item_id in ids]
+    labels = [str(places.labels[row]) for row in rows]
+    several = Counter(label for label, _ in set(zip(labels, sources, strict=True)))
+    together = zip(ids, sources, labels, strict=True)
+    return [source if several[label] > 1 else item_id for item_id, source, label in together]
 
 
 def _held_out(item_id: str, share: float, seed: int) -> bool:

@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from sim_transforms.errors import Collapsed
+from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.codec import to_plain
 from sim_transforms.records.manifests import ExamplesManifest, ModelManifest
+from sim_transforms.records.media import SoundShape
 from sim_transforms.settings.stages import Settings, TrainSettings
 from sim_transforms.storage.files import write_file
 from trainer.calibration import calibrate
@@ -22,10 +24,11 @@ from trainer.dataset import FeatureReader
 from trainer.export import export_model, fingerprint
 from trainer.losses.multi_similarity import MultiSimilarity
 from trainer.metrics import is_better, validation_metrics
-from trainer.model import convolutional_model
+from trainer.model import convolutional_model, sound_model
 from trainer.sampler import BalancedSampler, Places, RecordReader, load_places, split_training
 from trainer.self_supervised.augment import Augmentation, augment
 from trainer.self_supervised.simclr import nt_xent
+from trainer.sound_views import ClipNeighbors, SoundViews
 
 Array = np.ndarray[Any, Any]
 Progress = Callable[[str, int, int], None]
@@ -42,10 +45,29 @@ class _Data:
     features: FeatureReader
     training: Array
     validation: Array
+    sound: SoundShape | None
+    seed: int
 
     def batch(self, rows: Array) -> Any:
-        """Features of rows, [b, *shape] float32."""
+        """Features of rows, [b, *feature_shape] float32."""
         return self.features.features([self.records.read(self.places, int(row)) for row in rows])
+
+    def clip_views(self) -> Callable[[Array], Any]:
+        """A function of rows -> [2b, *feature_shape]: first views, then second ones."""
+        assert self.sound is not None
+        neighbors, views = ClipNeighbors(self.places.item_ids, self.sound), SoundViews(self.sound, self.seed)
+
+        def make(rows: Array) -> Any:
+            pairs = []
+            for row in rows:
+                after = int(neighbors.follows[row])
+                pairs.append(views.pair(self._clip(int(row)), self._clip(after) if after >= 0 else None))
+            return self.features.features_of_media([first for first, _ in pairs] + [second for _, second in pairs])
+
+        return make
+
+    def _clip(self, row: int) -> Array:
+        return np.frombuffer(decode_example(self.records.read(self.places, row)).media, "<i2")
 
 
 @dataclass
@@ -69,9 +91,11 @@ def train(examples: str, output: str, settings: Settings, progress: Progress) ->
     manifest = ExamplesManifest.load(folder)
     _make_deterministic(chosen.seed)
     places = load_places(folder)
-    split = split_training(places, chosen.train_labels, chosen.validation_share, chosen.seed)
-    data = _Data(places, RecordReader(folder, manifest), FeatureReader(folder), split.training, split.validation)
-    network = convolutional_model(manifest.media.shape, chosen.embedding_size)
+    readers, sound = (RecordReader(folder, manifest), FeatureReader(folder)), manifest.media.sound
+    split = split_training(places, chosen.train_labels, chosen.validation_share, chosen.seed, sound is not None)
+    data = _Data(places, *readers, split.training, split.validation, sound, chosen.seed)
+    make_network = convolutional_model if sound is None else sound_model
+    network = make_network(manifest.media.feature_shape, chosen.embedding_size)
     try:
         best = _fit(network, data, chosen, progress)
     finally:
@@ -93,7 +117,7 @@ def _fit(network: keras.Model, data: _Data, settings: TrainSettings, progress: P
     """Runs all epochs and keeps the best."""
     steps = steps_per_epoch(len(data.training), settings)
     total = settings.epochs * steps
-    step_function = _step_function(network, settings, total)
+    step_function = _step_function(network, settings, total, _picture_views if data.sound is None else _clip_views)
     labels = [str(label) for label in data.places.labels[data.validation]]
     batches = _batches(data, settings)
     best: _Best | None = None
@@ -124,12 +148,26 @@ def _batches(data: _Data, settings: TrainSettings) -> Iterator[tuple[Any, Any]]:
     sampler = BalancedSampler(
         data.places.labels, data.training, settings.classes_per_batch, settings.examples_per_class, settings.seed
     )
+    read = data.batch if data.sound is None else data.clip_views()
     for rows in sampler:
         classes = [numbers[str(label)] for label in data.places.labels[rows]]
-        yield data.batch(rows), tf.constant(classes, tf.int32)
+        yield read(rows), tf.constant(classes, tf.int32)
 
 
-def _step_function(network: keras.Model, settings: TrainSettings, total: int) -> Callable[[Any, Any, Any], Any]:
+def _picture_views(features: Any, seed: Any) -> Any:
+    """[b, ...] features -> [2b, ...]: two views of each."""
+    views = [augment(features, seed + tf.constant([0, n * 2**24], tf.int32), Augmentation()) for n in range(2)]
+    return tf.concat(views, axis=0)
+
+
+def _clip_views(features: Any, seed: Any) -> Any:
+    """Views that were made of the samples already."""
+    return features
+
+
+def _step_function(
+    network: keras.Model, settings: TrainSettings, total: int, views_of: Callable[[Any, Any], Any]
+) -> Callable[[Any, Any, Any], Any]:
     """One step: two views of the batch, the metric loss on both, the self-supervised term between them."""
     warm = max(1, total // 20)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -137,13 +175,13 @@ def _step_function(network: keras.Model, settings: TrainSettings, total: int) ->
     )
     optimizer = keras.optimizers.Adam(schedule)
     optimizer.build(network.trainable_variables)
-    metric_loss, strength = MultiSimilarity(), Augmentation()
+    metric_loss = MultiSimilarity()
 
     @tf.function(jit_compile=False)
     def step(features: Any, classes: Any, seed: Any) -> Any:
-        views = [augment(features, seed + tf.constant([0, n * 2**24], tf.int32), strength) for n in range(2)]
+        views = views_of(features, seed)
         with tf.GradientTape() as tape:
-            vectors = network(tf.concat(views, axis=0), training=True)
+            vectors = network(views, training=True)
             loss = metric_loss(tf.concat([classes, classes], axis=0), vectors)
             if settings.self_supervised == "simclr":
                 first, second = tf.split(vectors, 2)
@@ -155,8 +193,9 @@ def _step_function(network: keras.Model, settings: TrainSettings, total: int) ->
     return step
 
 
-def embed_rows(network: keras.Model, data: _Data, rows: Array, block: int = 256) -> Array:
+def embed_rows(network: keras.Model, data: _Data, rows: Array) -> Array:
     """[n] rows -> [n, dim] float32."""
+    block = 256 if data.sound is None else 32
     blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
     return np.concatenate([np.asarray(network(data.batch(b), training=False)) for b in blocks])
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from sim_transforms.errors import MediaError, ModelMismatch, UsageError
-from sim_transforms.lookup.open import OpenVersion, open_version
+from sim_transforms.lookup.clips import SoundMatch, search_clips, search_sound_item
+from sim_transforms.lookup.open import Match, OpenVersion, open_version
 from sim_transforms.storage.cache import VersionCache
 
 Array = np.ndarray[Any, Any]
@@ -50,7 +51,8 @@ def search(
         k: number of neighbours.
 
     Returns:
-        {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match", "routed"}.
+        {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match", "routed"}; of an index of clips a
+        match is a sound, and says too at which `offset` of it the query begins, and which `clip` is nearest.
 
     Raises:
         UsageError: none or several queries, a file that cannot be used, k, probe or budget too small.
@@ -63,17 +65,23 @@ def search(
         raise UsageError(f"--k: found {k}; at least 1 is expected")
     cache = VersionCache(source.cache)
     opened = open_version(source.store_url, source.version, source.probe, source.memory_budget_mib, cache)
-    if item is not None:
-        matches = opened.search_item(item, k)
-    else:
-        query = _read_vector(vector) if vector is not None else embed_media(opened, media, model)
-        matches = opened.search(query, k)[0]
+    matches = _matches(opened, item, vector, (media, model), k)
     return {
         "version": opened.version,
         "matches": [asdict(m) for m in matches],
         "no_match": opened.no_match(matches),
         "routed": opened.manifest.layout_is_routed,
     }
+
+
+def _matches(
+    opened: OpenVersion, item: str | None, vector: Path | None, media: tuple[Path | None, Path | None], k: int
+) -> list[Match] | list[SoundMatch]:
+    clips = opened.manifest.clips is not None
+    if item is not None:
+        return search_sound_item(opened, item, k) if clips else opened.search_item(item, k)
+    query, starts = (_read_vector(vector), [0.0]) if vector is not None else embed_media(opened, *media)
+    return search_clips(opened, query, starts, k) if clips else opened.search(query, k)[0]
 
 
 def _read_vector(path: Path) -> Array:
@@ -89,15 +97,16 @@ def _read_vector(path: Path) -> Array:
     return values.astype(np.float32)
 
 
-def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> Array:
-    """Decodes and embeds one media file as the items were: [1, dim] float32."""
+def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> tuple[Array, list[float]]:
+    """Decodes and embeds one media file as the items were: [parts, dim] float32, and the start of each part."""
     assert media is not None
     if model is None:
         raise UsageError("--media needs the model: give --config FILE, or --model FOLDER")
     if not opened.manifest.model:
         raise UsageError("this version was made from vectors without a model: search it by --vector or --item")
     from sim_transforms.embedding.saved_model import SavedModelEmbedder
-    from sim_transforms.media.image import decode_image, read_media
+    from sim_transforms.media.decode import decode_media, most_bytes
+    from sim_transforms.media.image import read_media
 
     embedder = SavedModelEmbedder.load(str(model), None)
     if embedder.manifest.fingerprint != opened.manifest.model:
@@ -106,10 +115,12 @@ def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> 
             f"{embedder.manifest.fingerprint[:16]}: give the model it was made with, or run `ruiji index` with this one"
         )
     try:
-        decoded = decode_image(read_media(str(media)), embedder.manifest.media)
+        shape = embedder.manifest.media
+        decoded = decode_media(read_media(str(media), most_bytes(shape.kind)), shape)
     except MediaError as error:
         raise UsageError(f"--media {media}: {error.reason}: {error.message}") from error
-    return embedder.embed([decoded.tobytes()])
+    starts = [part.start or 0.0 for part in decoded.parts]
+    return embedder.embed([part.media for part in decoded.parts]), starts
 
 
 def search_text(result: dict[str, Any]) -> str:
@@ -117,7 +128,8 @@ def search_text(result: dict[str, Any]) -> str:
     lines = [f"version {result['version']}"]
     for match in result["matches"]:
         shown = "  ".join(f"{name}={value}" for name, value in match["metadata"].items())
-        lines.append(f"{match['distance']:10.6f}  {match['item_id']}  {shown}")
+        place = f" at {match['offset']:.1f} s" if "offset" in match else ""
+        lines.append(f"{match['distance']:10.6f}  {match['item_id']}{place}  {shown}")
     if result["no_match"]:
         farther = "the nearest item is farther than the calibrated threshold"
         lines.append(f"no match: {farther if result['matches'] else 'there is no other item'}")

@@ -10,7 +10,7 @@ from sim_transforms.commands.whereabouts import catalog_entries
 from sim_transforms.errors import MediaError
 from sim_transforms.media.image import decode_image, read_media
 from sim_transforms.records.items import MediaRef
-from sim_transforms.records.manifests import MediaShape
+from sim_transforms.records.media import MediaShape
 from sim_transforms.report.page import picture_png
 
 LONGEST_SIDE = 64

@@ -4,6 +4,7 @@ TensorFlow's results change in their last bits with the size of the batch, so ev
 one; a query is embedded as the item was.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,10 +14,21 @@ import tensorflow as tf
 
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.records.manifests import ModelManifest
+from sim_transforms.records.media import MediaShape
 
 Array = np.ndarray[Any, Any]
 
-EMBED_BATCH = 256
+_MOST_BATCH, _BATCH_BYTES = 256, 8 * 2**20
+
+
+def batch_size(media: MediaShape) -> int:
+    """Items in a batch, everywhere: 256, fewer of large media, so that a batch holds at most 8 MiB of them."""
+    return max(1, min(_MOST_BATCH, _BATCH_BYTES // media_bytes(media)))
+
+
+def media_bytes(media: MediaShape) -> int:
+    """Bytes of one decoded item."""
+    return math.prod(media.shape) * np.dtype(media.dtype).itemsize
 
 
 class SavedModelEmbedder:
@@ -30,8 +42,7 @@ class SavedModelEmbedder:
         """Keeps the loaded object: its variables die with it."""
         self._loaded, self.manifest = loaded, manifest
         self._signature = loaded.signatures["serving_default"]
-        size = int(np.prod(manifest.media.shape)) * np.dtype(manifest.media.dtype).itemsize
-        self._media_bytes = size
+        self._media_bytes, self._batch = media_bytes(manifest.media), batch_size(manifest.media)
 
     @classmethod
     def load(cls, path: str, intra_op_threads: int | None) -> Self:
@@ -54,16 +65,16 @@ class SavedModelEmbedder:
             raise DamagedArtefact(f"{path}/saved_model cannot be loaded: {error}; train again") from error
         return cls(loaded, manifest)
 
-    def embed(self, media: Sequence[bytes], batch_size: int = EMBED_BATCH) -> Array:
+    def embed(self, media: Sequence[bytes]) -> Array:
         """[n] row-major bytes of decoded media -> [n, dim] float32, unit length."""
         wrong = [len(m) for m in media if len(m) != self._media_bytes]
         if wrong:
             raise DamagedArtefact(f"decoded media of {wrong[0]} bytes; this model takes {self._media_bytes}")
-        blocks = [self._block(media[i : i + batch_size], batch_size) for i in range(0, len(media), batch_size)]
+        blocks = [self._block(media[i : i + self._batch]) for i in range(0, len(media), self._batch)]
         return np.concatenate([np.zeros((0, self.manifest.embedding_size), np.float32), *blocks])
 
-    def _block(self, media: Sequence[bytes], batch_size: int) -> Array:
-        padded = [*media, *[bytes(self._media_bytes)] * (batch_size - len(media))]
+    def _block(self, media: Sequence[bytes]) -> Array:
+        padded = [*media, *[bytes(self._media_bytes)] * (self._batch - len(media))]
         vectors: Array = self._signature(media=tf.constant(padded))["embedding"].numpy()
         return vectors[: len(media)]
 

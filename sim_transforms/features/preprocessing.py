@@ -1,19 +1,25 @@
 """The TensorFlow Transform graph: decoded media bytes -> normalised features, label -> class number.
 
 Means and variances come from int64 sums, so that no order of summation can change a bit of them, and from items of the
-train split alone. Sums of squares of uint8 hold up to 2^63 / 255^2 = 1.4e14 values a channel.
+train split alone. Sums of squares of uint8 hold up to 2^63 / 255^2 = 1.4e14 values a channel; decibels are summed in
+steps of 1/256, up to 2^63 / (80 * 256)^2 = 2.2e10 frames (16 years at the default step).
 """
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from sim_transforms.records.manifests import MediaShape
+from sim_transforms.features.log_mel import log_mel
+from sim_transforms.records.media import MediaShape
 
 FEATURES = "features"
 LABEL_INDEX = "label_index"
 MEDIA = "media"
+
+# Of a decibel, as whole numbers of which sound is summed.
+_STEPS = 256.0
 
 PreprocessingFn = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
@@ -21,14 +27,22 @@ PreprocessingFn = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 def make_preprocessing_fn(media: MediaShape, min_examples_per_class: int) -> PreprocessingFn:
     """Makes the `preprocessing_fn` for decoded media of one shape.
 
-    Its inputs are `media`, `label` and `split`, each [b] string; its outputs `features` [b, *shape] float32, of mean 0
-    and variance 1 a channel over the train split, and `label_index` [b] int64, -1 for labels outside the vocabulary.
+    Its inputs are `media`, `label` and `split`, each [b] string; its outputs `features` [b, *feature_shape] float32, of
+    mean 0 and variance 1 a channel or mel band over the train split, and `label_index` [b] int64, -1 for labels outside
+    the vocabulary.
     """
 
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         values = decode_media_bytes(inputs[MEDIA], media)
-        mean, deviation = _moments(values, tf.equal(inputs["split"], "train"))
-        features = (tf.cast(values, tf.float32) - mean) / deviation
+        in_train = tf.equal(inputs["split"], "train")
+        if media.sound is None:
+            mean, deviation = _moments(values, in_train)
+            features = (tf.cast(values, tf.float32) - mean) / deviation
+        else:
+            decibels = log_mel(values, media.sound)
+            steps = tf.cast(tf.round(decibels * _STEPS), tf.int64)
+            mean, deviation = _moments(steps, in_train)
+            features = ((decibels * _STEPS - mean) / deviation)[..., None]
         index = tft.compute_and_apply_vocabulary(
             inputs["label"],
             default_value=-1,
@@ -47,8 +61,11 @@ def decode_media_bytes(data: tf.Tensor, media: MediaShape) -> tf.Tensor:
 
 
 def _moments(values: tf.Tensor, in_train: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and standard deviation a channel ([channels] float32), over the rows where `in_train` is true."""
-    axes = list(range(1, values.shape.rank - 1)) if values.shape.rank > 2 else [1]
+    """Mean and standard deviation a channel ([channels] float32), over the rows where `in_train` is true.
+
+    Values are whole numbers, [b, ..., channels].
+    """
+    axes = list(range(1, values.shape.rank - 1))
     keep = tf.cast(tf.reshape(in_train, [-1] + [1] * (values.shape.rank - 1)), tf.int64)
     wide = tf.cast(values, tf.int64)
     positions = tf.constant(_positions(values), tf.int64)
@@ -63,8 +80,5 @@ def _moments(values: tf.Tensor, in_train: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 
 
 def _positions(values: tf.Tensor) -> int:
-    """Values a channel in one item: h * w, or the samples of a sound."""
-    size = 1
-    for length in values.shape.as_list()[1:-1] or values.shape.as_list()[1:]:
-        size *= length
-    return size
+    """Values a channel in one item: h * w, or the frames of a clip."""
+    return math.prod(values.shape.as_list()[1:-1])

@@ -9,12 +9,13 @@ for match in version.search_item("digit-0000", k=5): ...
 import bisect
 import threading
 import weakref
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -47,6 +48,15 @@ class Match:
     item_id: str
     distance: float
     metadata: dict[str, Any]
+
+
+class _Nearest(Protocol):
+    """What has a distance: an item, or a sound."""
+
+    @property
+    def distance(self) -> float:
+        """As the commands show it."""
+        ...
 
 
 class OpenVersion:
@@ -150,7 +160,7 @@ class OpenVersion:
     def _shards(self) -> list[RoutedShard]:
         return routed_shards(self.folder, self.manifest)
 
-    def no_match(self, matches: list[Match]) -> bool:
+    def no_match(self, matches: Sequence[_Nearest]) -> bool:
         """Whether the nearest item is farther than the calibrated threshold (or there is none)."""
         calibration = self.manifest.calibration
         if calibration is None:

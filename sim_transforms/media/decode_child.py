@@ -10,12 +10,15 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from sim_transforms.errors import MediaError
-from sim_transforms.media.image import decode_image, read_media
+from sim_transforms.media.decode import decode_media, most_bytes
+from sim_transforms.media.image import read_media
+from sim_transforms.media.parts import Part
 from sim_transforms.records.codec import from_plain
-from sim_transforms.records.manifests import MediaShape
+from sim_transforms.records.media import MediaShape
 
 STARTED = b"ready\n"
 
@@ -30,9 +33,11 @@ def serve(told: dict[str, Any]) -> None:
     for place, line in enumerate(asked):
         # Should the parent be gone while a file holds this process, the alarm ends it.
         signal.setitimer(signal.ITIMER_REAL, 2 * told["seconds"] + 1)
-        head, media = answer(json.loads(line), shape)
+        head, parts = answer(json.loads(line), shape)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        out.write(json.dumps({**head, "place": place}).encode() + b"\n" + media)
+        out.write(json.dumps({**head, "place": place}).encode() + b"\n")
+        for part in parts:
+            out.write(part.media)
         out.flush()
 
 
@@ -44,16 +49,23 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
     return pipes
 
 
-def answer(uri: str, shape: MediaShape) -> tuple[dict[str, Any], bytes]:
-    """What is said of a file, and its decoded content."""
+def answer(uri: str, shape: MediaShape) -> tuple[dict[str, Any], tuple[Part, ...]]:
+    """What is said of a file, and its parts."""
     try:
-        data = read_media(uri)
-        media = decode_image(data, shape).tobytes()
+        data = read_media(uri, most_bytes(shape.kind))
+        decoded = decode_media(data, shape)
     except MediaError as error:
-        return {"reason": error.reason, "message": error.message[:2000]}, b""
+        return {"reason": error.reason, "message": error.message[:2000]}, ()
     except MemoryError:
-        return {"reason": "out_of_memory", "message": "the file takes more memory than a decoder may hold"}, b""
-    return {"digest": hashlib.sha256(data).hexdigest(), "bytes": len(media)}, media
+        return {"reason": "out_of_memory", "message": "the file takes more memory than a decoder may hold"}, ()
+    told = {
+        "digest": hashlib.sha256(data).hexdigest(),
+        "starts": [part.start for part in decoded.parts],
+        "bytes": len(decoded.parts[0].media),
+        "skipped": decoded.skipped,
+        "facts": asdict(decoded.facts),
+    }
+    return told, decoded.parts
 
 
 if __name__ == "__main__":

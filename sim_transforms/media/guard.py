@@ -20,8 +20,9 @@ from typing import Any, Self
 
 from sim_transforms.errors import MediaError
 from sim_transforms.media.decode_child import STARTED
+from sim_transforms.media.parts import FileFacts, Part, Parts
 from sim_transforms.records.codec import to_plain
-from sim_transforms.records.manifests import MediaShape
+from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import PreprocessSettings
 
 # Asked ahead, so that the child never waits: so many fit into a pipe beside one of any length.
@@ -35,11 +36,11 @@ class Decoded:
 
     Attributes:
         digest: SHA-256 of the file, hexadecimal.
-        media: its content as `MediaShape` says.
+        content: its parts.
     """
 
     digest: str
-    media: bytes
+    content: Parts
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,13 @@ class GuardedDecoder:
         self._answers += 1
         if "reason" in answer:
             return MediaError(answer["reason"], answer["message"])
-        media = self._take(answer["bytes"], self._bounds.seconds)
-        return Decoded(answer["digest"], media) if media is not None else self._lost(time.monotonic() - began)
+        parts = []
+        for start in answer["starts"]:
+            media = self._take(answer["bytes"], self._bounds.seconds)
+            if media is None:
+                return self._lost(time.monotonic() - began)
+            parts.append(Part(start, media))
+        return Decoded(answer["digest"], Parts(tuple(parts), answer["skipped"], FileFacts(**answer["facts"])))
 
     def _lost(self, waited: float) -> MediaError:
         """Why the child gives no answer; it is ended, and the next file gets a new one."""

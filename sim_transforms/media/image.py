@@ -15,8 +15,9 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from sim_transforms.errors import MediaError
 from sim_transforms.media.archive import is_member, read_member
-from sim_transforms.records.manifests import MediaShape
-from sim_transforms.settings.stages import MediaSettings
+from sim_transforms.media.parts import FileFacts, Part, Parts
+from sim_transforms.records.media import MediaShape
+from sim_transforms.settings.stages import ImageSettings
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +39,7 @@ def decoder_version() -> str:
     return f"pillow-{PIL.__version__}/3"
 
 
-def image_shape(settings: MediaSettings) -> MediaShape:
+def image_shape(settings: ImageSettings) -> MediaShape:
     """What `decode_image` gives, and how."""
     return MediaShape(
         kind="image",
@@ -68,12 +69,24 @@ def decode_image(data: bytes, shape: MediaShape) -> Array:
     Raises:
         MediaError: empty, not_an_image, too_large, too_small, too_long, truncated or damaged.
     """
+    return _decoded(data, shape)[0]
+
+
+def decode_picture(data: bytes, shape: MediaShape) -> Parts:
+    """The same as the one part of a file, with what the file declares."""
+    pixels, (width, height) = _decoded(data, shape)
+    return Parts((Part(None, pixels.tobytes()),), 0, FileFacts(len(data), width=width, height=height))
+
+
+def _decoded(data: bytes, shape: MediaShape) -> tuple[Array, tuple[int, int]]:
+    """Pixels, and the declared (width, height)."""
     if not data:
         raise MediaError("empty", "the file holds no bytes")
     height, width, channels = shape.shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         picture = _open(data)
+        declared = picture.size
         _check_size(picture, shape)
         try:
             _draft(picture, shape)
@@ -83,7 +96,7 @@ def decode_image(data: bytes, shape: MediaShape) -> Array:
             small = _resized(flat, shape)
         except _DECODING_ERRORS as error:
             raise _decoding_error(error) from error
-    return np.asarray(small, np.uint8).reshape(height, width, channels)
+    return np.asarray(small, np.uint8).reshape(height, width, channels), declared
 
 
 def _check_size(picture: Image.Image, shape: MediaShape) -> None:
@@ -200,22 +213,22 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values / scale), 0, 255).astype(np.uint8))
 
 
-def read_media(uri: str) -> bytes:
-    """Content of a local media file, or of a member of an archive.
+def read_media(uri: str, most_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Content of a local media file, or of a member of an archive, of at most so many bytes.
 
     Raises:
         MediaError: missing, not_a_file, too_large or unreadable; or as `read_member`.
     """
     if is_member(uri):
-        return read_member(uri, MAX_FILE_BYTES)
+        return read_member(uri, most_bytes)
     path = Path(uri)
     try:
         if not path.exists():
             raise MediaError("missing", "there is no such file")
         if not path.is_file():
             raise MediaError("not_a_file", "the uri names no regular file")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise MediaError("too_large", f"the file holds {path.stat().st_size:,} bytes; at most {MAX_FILE_BYTES:,}")
+        if path.stat().st_size > most_bytes:
+            raise MediaError("too_large", f"the file holds {path.stat().st_size:,} bytes; at most {most_bytes:,}")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise MediaError("unreadable", f"the file cannot be read: {error}") from error

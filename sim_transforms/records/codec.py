@@ -86,6 +86,9 @@ def _convert(hint: Any, value: Any, source: str, key: str) -> Any:
 def _convert_union(args: tuple[Any, ...], value: Any, source: str, key: str) -> Any:
     if value is None and type(None) in args:
         return None
+    kinds = [arg for arg in args if dataclasses.is_dataclass(arg)]
+    if len(kinds) > 1:
+        return _convert(_tagged(kinds, value, source, key), value, source, key)
     errors = []
     for arg in (a for a in args if a is not type(None)):
         try:
@@ -96,6 +99,17 @@ def _convert_union(args: tuple[Any, ...], value: Any, source: str, key: str) -> 
         raise errors[0]
     allowed = " or ".join(e.allowed for e in errors) + (" or null" if type(None) in args else "")
     raise ConfigError(source, key, _show(value), allowed)
+
+
+def _tagged(kinds: list[Any], value: Any, source: str, key: str) -> Any:
+    """The dataclass whose field `kind`, a Literal, is that of the mapping; the first where it names none."""
+    told = value.get("kind") if isinstance(value, Mapping) else None
+    tags = [typing.get_args(typing.get_type_hints(kind)["kind"])[0] for kind in kinds]
+    if told is None:
+        return kinds[0]
+    if told not in tags:
+        raise ConfigError(source, _join(key, "kind"), _show(told), _one_of(told, tuple(tags)))
+    return kinds[tags.index(told)]
 
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, source: str, key: str) -> tuple[Any, ...]:

@@ -51,6 +51,20 @@ class FailedItem:
 
 REJECTS_SCHEMA = pa.schema([(name, pa.string()) for name in ("item_id", "uri", "stage", "reason", "message")])
 
+MEDIA_SCHEMA = pa.schema(
+    [
+        ("item_id", pa.string()),  # of the catalog
+        ("digest", pa.string()),  # SHA-256 of the file
+        ("parts", pa.int32()),  # items made of it
+        ("size_bytes", pa.int64()),
+        ("width", pa.int32()),  # pixels, 0 of sounds
+        ("height", pa.int32()),
+        ("seconds", pa.float64()),  # 0 of pictures
+        ("sample_rate", pa.int32()),
+        ("channels", pa.int32()),
+    ]
+)
+
 OFFSETS_SCHEMA = pa.schema(
     [
         ("item_id", pa.string()),

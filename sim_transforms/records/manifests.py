@@ -8,6 +8,7 @@ from typing import Any, Self
 from sim_transforms.errors import ConfigError, DamagedArtefact, NotFound
 from sim_transforms.records.codec import canonical_json, from_plain
 from sim_transforms.records.ledger import LedgerTotals
+from sim_transforms.records.media import Clips, MediaShape
 
 
 class Manifest:
@@ -61,33 +62,6 @@ class FilePart:
     offset: int
     size_bytes: int
     sha256: str
-
-
-@dataclass(frozen=True)
-class MediaShape:
-    """What one decoded item is, row-major bytes, and how a file becomes it.
-
-    Attributes:
-        kind: "image".
-        dtype: "uint8".
-        shape: [height, width, channels].
-        resize: "stretch", "fit" (whole picture, the rest is background) or "fill" (its middle, cut at two sides).
-        filter: of Pillow, by name.
-        background: RGB of what shows through transparency and beside a picture that is fitted.
-        max_pixels: most that a file may declare.
-        min_side: fewest pixels of its shorter side.
-        max_aspect: most times that a side may be as long as the other; null for any.
-    """
-
-    kind: str
-    dtype: str
-    shape: tuple[int, ...]
-    resize: str = "stretch"
-    filter: str = "bilinear"
-    background: tuple[int, ...] = (255, 255, 255)
-    max_pixels: int = 50_000_000
-    min_side: int = 1
-    max_aspect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +135,7 @@ class EmbeddingsManifest(Manifest):
     Attributes:
         model: fingerprint of the model ("" for vectors made elsewhere).
         inferences: items that went through the model.
+        clips: how items lie in their sounds; null where they are no clips.
     """
 
     items: int
@@ -172,6 +147,7 @@ class EmbeddingsManifest(Manifest):
     inferences: int
     ledger: LedgerTotals
     files: tuple[FileEntry, ...]
+    clips: Clips | None = None
     kind: str = "embeddings"
 
 
@@ -235,6 +211,7 @@ class VersionManifest(Manifest):
         churn: added + removed + changed since the last rebuild, as a share of items.
         cpu: instruction set the bytes were made with.
         index: of layout merged; null of layout routed.
+        clips: how items lie in their sounds (metadata `source_id` and `start`); null where they are no clips.
         shard_files: of layout routed, `shards/<number:06d>.hnsw` in the order of `row_ranges`, one range each.
     """
 
@@ -258,6 +235,7 @@ class VersionManifest(Manifest):
     files: tuple[FileEntry, ...]
     shard_recall: tuple[ShardRecall, ...] = ()
     shard_files: tuple[FileEntry, ...] = ()
+    clips: Clips | None = None
     kind: str = field(default="version")
 
     @property

@@ -31,8 +31,8 @@ class CatalogSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MediaSettings:
-    """What every item is decoded to. Pictures: [height, width, channels] uint8.
+class ImageSettings:
+    """What every picture is decoded to: [height, width, channels] uint8.
 
     Attributes:
         resize: stretch, fit (the whole picture, background beside it) or fill (its middle, two sides cut).
@@ -63,6 +63,64 @@ class MediaSettings:
             raise ValueError("background: three numbers from 0 to 255 are expected")
         if self.max_aspect is not None:
             _at_least("max_aspect", self.max_aspect, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundSettings:
+    """What every sound is decoded to: clips of [samples] int16, one channel; and the features that are made of them.
+
+    Attributes:
+        sample_rate: Hz.
+        seconds: of a clip; each is an item of its own, `<item_id>#<start in seconds>`.
+        hop_seconds: from the beginning of a clip to the next one's.
+        min_seconds: a shorter sound is rejected, a longer one of less than a clip is filled up with silence.
+        max_seconds: a longer sound is rejected.
+        silence_db: clips whose root mean square is below, in dB of full scale, are skipped; null keeps all.
+        window: samples of a spectrum; step: samples from one to the next.
+        mel_bands: bands, of equal width on the mel scale, from min_hz to max_hz (null: half the sample rate).
+        top_db: what is so far below the loudest value of a clip counts as silence.
+    """
+
+    kind: Literal["audio"] = "audio"
+    sample_rate: int = 22_050
+    seconds: float = 5.0
+    hop_seconds: float = 5.0
+    min_seconds: float = 0.5
+    max_seconds: float = 3600.0
+    silence_db: float | None = -60.0
+    window: int = 1024
+    step: int = 512
+    mel_bands: int = 64
+    min_hz: float = 50.0
+    max_hz: float | None = None
+    top_db: float = 80.0
+
+    def __post_init__(self) -> None:
+        _at_least("sample_rate", self.sample_rate, 1000)
+        _at_least("window", self.window, 64)
+        _at_least("step", self.step, 16)
+        _at_least("mel_bands", self.mel_bands, 4)
+        if self.mel_bands > self.window // 8:
+            raise ValueError(f"mel_bands: at most an eighth of media.window is expected, here {self.window // 8}")
+        for name in ("hop_seconds", "min_seconds", "top_db"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: a number above 0 is expected")
+        if round(self.seconds * self.sample_rate) < self.window + 3 * self.step:
+            raise ValueError("seconds: a clip of at least 4 spectra (media.window, media.step) is expected")
+        if self.max_seconds < self.seconds:
+            raise ValueError("max_seconds: at least media.seconds is expected")
+        if self.silence_db is not None and self.silence_db > 0:
+            raise ValueError("silence_db: null, or at most 0 (full scale) is expected")
+        if not 0.0 <= self.min_hz < self.top_hz <= self.sample_rate / 2:
+            raise ValueError("max_hz: min_hz below max_hz, and at most half of media.sample_rate is expected")
+
+    @property
+    def top_hz(self) -> float:
+        """The highest frequency of the bands."""
+        return self.sample_rate / 2 if self.max_hz is None else self.max_hz
+
+
+MediaSettings = ImageSettings | SoundSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +315,7 @@ class Settings:
     catalog: CatalogSettings
     workdir: str = ""
     store: str = ""
-    media: MediaSettings = field(default_factory=MediaSettings)
+    media: MediaSettings = field(default_factory=ImageSettings)
     preprocess: PreprocessSettings = field(default_factory=PreprocessSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     index: IndexSettings = field(default_factory=IndexSettings)

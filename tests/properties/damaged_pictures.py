@@ -14,10 +14,10 @@ from PIL import Image
 
 from sim_transforms.errors import MediaError
 from sim_transforms.media.image import decode_image, image_shape
-from sim_transforms.settings.stages import MediaSettings
+from sim_transforms.settings.stages import ImageSettings
 
 KINDS = ("JPEG", "PROGRESSIVE", "CMYK", "PNG", "PALETTE", "GIF", "BMP", "TIFF", "WEBP", "AVIF")
-SHAPE = image_shape(MediaSettings(height=24, width=24, channels=3, resize="fit"))
+SHAPE = image_shape(ImageSettings(height=24, width=24, channels=3, resize="fit"))
 
 
 def picture_of(kind: str, generator: np.random.Generator) -> bytes:

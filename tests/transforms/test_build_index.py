@@ -20,7 +20,8 @@ from sim_transforms.media.guard import Bounds
 from sim_transforms.publish_version import assemble_version, make_manifest
 from sim_transforms.records.batches import ShardFile, ShardKey, column_of
 from sim_transforms.records.ledger import LedgerTotals
-from sim_transforms.records.manifests import EmbeddingsManifest, MediaShape
+from sim_transforms.records.manifests import EmbeddingsManifest
+from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.write_examples import WriteExamples

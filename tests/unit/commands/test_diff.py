@@ -15,7 +15,7 @@ from pipelines.cli import main
 from sim_transforms.commands.diff import diff
 from sim_transforms.commands.thumbnails import thumbnails
 from sim_transforms.errors import NotFound
-from sim_transforms.records.manifests import MediaShape
+from sim_transforms.records.media import MediaShape
 from sim_transforms.report.diff_page import QueryChange, VersionDiff, write_diff_page
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.local import LocalStore

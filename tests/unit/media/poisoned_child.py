@@ -10,7 +10,7 @@ from pathlib import Path
 from sim_transforms.media import decode_child, image
 
 
-def read_media(uri: str) -> bytes:
+def read_media(uri: str, most_bytes: int) -> bytes:
     """Misbehaves as the name says, or reads."""
     name = Path(uri).stem
     if name == "sleeps":
@@ -26,7 +26,7 @@ def read_media(uri: str) -> bytes:
         os.kill(os.getpid(), signal.SIGSEGV)
     if name == "exits":
         os._exit(3)
-    return image.read_media(uri)
+    return image.read_media(uri, most_bytes)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from PIL import Image
 from sim_transforms.errors import MediaError
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
 from sim_transforms.media.image import decode_image, image_shape
-from sim_transforms.settings.stages import MediaSettings
+from sim_transforms.settings.stages import ImageSettings
 
-SHAPE = image_shape(MediaSettings(height=20, width=30, channels=3))
+SHAPE = image_shape(ImageSettings(height=20, width=30, channels=3))
 BOUNDS = Bounds(20.0, 2**29)
 
 
@@ -31,7 +31,7 @@ def _pictures(folder: Path, count: int) -> list[Path]:
 def _assert_decoded(found: Decoded | MediaError, path: Path) -> None:
     assert isinstance(found, Decoded)
     assert found.digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert found.media == decode_image(path.read_bytes(), SHAPE).tobytes()
+    assert found.content.parts[0].media == decode_image(path.read_bytes(), SHAPE).tobytes()
 
 
 def test_files_come_back_in_their_order_as_the_decoder_gives_them(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_poisoned_files_are_rejected_and_the_others_decoded(name: str, reason: s
 
 
 def test_longest_paths_and_large_answers_do_not_block_each_other(tmp_path: Path) -> None:
-    shape = image_shape(MediaSettings(height=400, width=500, channels=3))
+    shape = image_shape(ImageSettings(height=400, width=500, channels=3))
     deep = tmp_path
     while len(str(deep)) < 3600:
         deep = deep / ("語" * 80)

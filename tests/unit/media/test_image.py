@@ -13,9 +13,9 @@ from PIL import Image, features
 
 from sim_transforms.errors import MediaError
 from sim_transforms.media.image import _middle, decode_image, image_shape
-from sim_transforms.settings.stages import MediaSettings
+from sim_transforms.settings.stages import ImageSettings
 
-SHAPE = image_shape(MediaSettings(height=32, width=48, channels=3))
+SHAPE = image_shape(ImageSettings(height=32, width=48, channels=3))
 RED, BLUE = (220, 30, 40), (20, 60, 210)
 
 
