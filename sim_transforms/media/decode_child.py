@@ -42,10 +42,15 @@ def serve(told: dict[str, Any]) -> None:
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Standard input and output under other numbers, so that nothing else in this process reads or writes them."""
+    """Standard input and output under other numbers, so that nothing else in this process reads or writes them.
+
+    What Python says on standard error still gets there; what decoders chat is dropped.
+    """
     pipes = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
     return pipes
 
 

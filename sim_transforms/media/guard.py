@@ -116,7 +116,7 @@ class GuardedDecoder:
     def _start(self) -> None:
         told = {"shape": to_plain(self._shape), "seconds": self._bounds.seconds, "memory": self._bounds.memory_bytes}
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-        environment["OPENBLAS_NUM_THREADS"] = "1"
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "VIPS_CONCURRENCY": "1"}
         command = [sys.executable, "-m", self._program, json.dumps(told)]
         pipe = subprocess.PIPE
         # A session of its own: Ctrl-C is the parent's, and whatever the child starts ends with it.

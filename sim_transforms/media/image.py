@@ -6,6 +6,7 @@ TensorFlow's `decode_image` is not used: it ignores EXIF rotation and shows colo
 import io
 import struct
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before decoding
 
 def decoder_version() -> str:
     """Changes whenever the same file may decode to other pixels; part of a model's fingerprint."""
-    return f"pillow-{PIL.__version__}/3"
+    return f"pillow-{PIL.__version__}/vips-{version('pyvips-binary')}/4"
 
 
 def image_shape(settings: ImageSettings) -> MediaShape:
@@ -55,7 +56,7 @@ def image_shape(settings: ImageSettings) -> MediaShape:
 
 
 def decode_image(data: bytes, shape: MediaShape) -> Array:
-    """Decodes a picture of any format that Pillow knows, first frame.
+    """Decodes a picture of any format that Pillow knows, or libvips where Pillow refuses; first frame.
 
     EXIF rotation is applied, transparency is laid on the background, 16-bit grey is scaled to 8 bits, CMYK becomes RGB.
 
@@ -85,22 +86,46 @@ def _decoded(data: bytes, shape: MediaShape) -> tuple[Array, tuple[int, int]]:
     height, width, channels = shape.shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = _open(data)
-        declared = picture.size
-        _check_size(picture, shape)
         try:
-            _draft(picture, shape)
-            mode = "L" if channels == 1 else "RGB"
-            ImageOps.exif_transpose(picture, in_place=True)
-            flat = _flatten(picture, mode, shape.background)
-            small = _resized(flat, shape)
-        except _DECODING_ERRORS as error:
-            raise _decoding_error(error) from error
+            small, declared = _by_pillow(data, shape)
+        except MediaError as refused:
+            if refused.reason not in ("not_an_image", "damaged"):
+                raise
+            small, declared = _by_vips(data, shape, refused)
     return np.asarray(small, np.uint8).reshape(height, width, channels), declared
 
 
-def _check_size(picture: Image.Image, shape: MediaShape) -> None:
-    """Refuses by the declared size, before anything is decoded."""
+def _by_pillow(data: bytes, shape: MediaShape) -> tuple[Image.Image, tuple[int, int]]:
+    picture = _open(data)
+    declared = picture.size
+    _check_size(picture, shape)
+    try:
+        _draft(picture, shape)
+        ImageOps.exif_transpose(picture, in_place=True)
+        return _resized(_flatten(picture, _mode(shape), shape.background), shape), declared
+    except _DECODING_ERRORS as error:
+        raise _decoding_error(error) from error
+
+
+def _by_vips(data: bytes, shape: MediaShape, refused: MediaError) -> tuple[Image.Image, tuple[int, int]]:
+    """The second decoder; where it refuses too, the first one's reason stands, unless only the second knew the format."""
+    from sim_transforms.media.vips import open_vips, to_pillow
+
+    try:
+        picture = open_vips(data)
+        _check_size(picture, shape)
+        decoded = to_pillow(picture)
+    except MediaError as error:
+        raise (refused if error.reason in ("not_an_image", refused.reason) else error) from error
+    return _resized(_flatten(decoded, _mode(shape), shape.background), shape), (picture.width, picture.height)
+
+
+def _mode(shape: MediaShape) -> str:
+    return "L" if shape.shape[2] == 1 else "RGB"
+
+
+def _check_size(picture: Any, shape: MediaShape) -> None:
+    """Refuses by the declared `width` and `height`, before anything is decoded."""
     sides = picture.width, picture.height
     size = f"{sides[0]} x {sides[1]}"
     if sides[0] * sides[1] > shape.max_pixels:

@@ -16,6 +16,7 @@ import soxr
 
 from sim_transforms.errors import MediaError
 from sim_transforms.media.parts import FileFacts, Part, Parts
+from sim_transforms.media.wav import mended
 from sim_transforms.records.media import MediaShape, SoundShape
 from sim_transforms.settings.stages import SoundSettings
 
@@ -72,7 +73,7 @@ def decode_sound(data: bytes, shape: MediaShape) -> Parts:
     assert shape.sound is not None
     if not data:
         raise MediaError("empty", "the file holds no bytes")
-    stream = _open(data)
+    stream = _open(mended(data))
     samples = _samples(stream, shape.sound)
     facts = FileFacts(
         size_bytes=len(data),

@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -66,16 +67,22 @@ def outcome(data: bytes) -> str:
     return "accepted"
 
 
-def main(kind: str, first: int, count: int) -> None:
-    """Decodes the mutations of seeds first, first + 1, ..."""
+def count_outcomes(
+    given: Sequence[str],
+    kinds: Sequence[str],
+    make: Callable[[str, np.random.Generator], bytes],
+    outcome_of: Callable[[bytes], str],
+) -> None:
+    """Decodes the mutations of the seeds first, first + 1, ... of a kind; `given`: kind, first seed, how many."""
+    kind, first, count = given[0], int(given[1]), int(given[2])
     outcomes: Counter[str] = Counter()
     for seed in range(first, first + count):
         sys.stdout.write(f"{seed}\n")
         sys.stdout.flush()
-        generator = np.random.default_rng([seed, KINDS.index(kind)])
-        outcomes[outcome(mutated(picture_of(kind, generator), generator))] += 1
+        generator = np.random.default_rng([seed, kinds.index(kind)])
+        outcomes[outcome_of(mutated(make(kind, generator), generator))] += 1
     sys.stdout.write(json.dumps(outcomes) + "\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    count_outcomes(sys.argv[1:], KINDS, picture_of, outcome)

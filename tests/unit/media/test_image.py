@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import pyvips
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
@@ -191,3 +192,37 @@ def test_fill_takes_every_size() -> None:
 
 def test_formats_that_start_programs_are_not_read() -> None:
     assert _reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) print\n") == "not_an_image"
+
+
+def _vips_tiff(values: np.ndarray, kind: str) -> bytes:
+    picture = pyvips.Image.new_from_array(values).cast(kind)
+    return bytes(picture.copy(interpretation="srgb" if kind == "float" else "rgb16").tiffsave_buffer())
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("float", 1 / 255), ("float", 1.0), ("ushort", 257)])
+def test_pictures_that_pillow_refuses_are_read_by_the_second_decoder(kind: str, scale: float) -> None:
+    values = np.asarray(_halves()).astype(np.float64) * scale
+    pixels = decode_image(_vips_tiff(values, kind), SHAPE)
+    assert _near(pixels[16, 8], RED)
+    assert _near(pixels[16, 40], BLUE)
+
+
+def test_floating_point_pictures_with_nan_are_damaged() -> None:
+    values = np.asarray(_halves()).astype(np.float64)
+    values[3, 3] = np.nan
+    with pytest.raises(MediaError) as caught:
+        decode_image(_vips_tiff(values, "float"), SHAPE)
+    assert caught.value.reason == "damaged"
+
+
+def test_limits_hold_for_the_second_decoder() -> None:
+    with pytest.raises(MediaError) as caught:
+        decode_image(_vips_tiff(np.zeros((60, 60, 3)), "float"), replace(SHAPE, max_pixels=3_599))
+    assert caught.value.reason == "too_large"
+
+
+def test_drawings_are_not_rendered() -> None:
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="file:///etc/hosts"/></svg>'
+    with pytest.raises(MediaError) as caught:
+        decode_image(drawing, SHAPE)
+    assert caught.value.reason == "not_an_image"
