@@ -12,8 +12,10 @@ from pathlib import Path
 
 import apache_beam as beam
 
+from sim_transforms.beam_files import BeamFiles
 from sim_transforms.errors import MediaError
 from sim_transforms.features.example_format import ExampleRecord, encode_example
+from sim_transforms.media.fetch_ahead import FetchAhead
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
 from sim_transforms.records.items import FailedItem, MediaRef, shard_of
 from sim_transforms.records.ledger import LedgerEntry
@@ -101,10 +103,11 @@ def write_shard(
     writer = _ShardWriter(shard)
     with (
         GuardedDecoder(media, bounds) as decoder,
+        FetchAhead([reference.uri for reference in ordered], BeamFiles(), bounds.seconds) as paths,
         replace_file(Path(output) / name) as temporary,
         temporary.open("wb") as file,
     ):
-        decoded = decoder.decode([reference.uri for reference in ordered])
+        decoded = paths.results(decoder.decode(paths))
         for reference, found in zip(ordered, decoded, strict=True):
             file.write(writer.add(record_of(reference, found)))
     return writer.report(name, len(ordered), file_entry(Path(output), name), _duplicates(ordered))
