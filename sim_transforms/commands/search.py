@@ -8,6 +8,7 @@ import numpy as np
 
 from sim_transforms.errors import MediaError, ModelMismatch, UsageError
 from sim_transforms.lookup.open import OpenVersion, open_version
+from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
 from sim_transforms.storage.cache import VersionCache
 
 Array = np.ndarray[Any, Any]
@@ -37,17 +38,20 @@ def search(
     *,
     item: str | None = None,
     vector: Path | None = None,
-    media: Path | None = None,
+    media: str | None = None,
     model: Path | None = None,
     k: int = 10,
+    files: RemoteFiles = LOCAL_ONLY,
 ) -> dict[str, Any]:
     """Answers one query.
 
     Args:
         source: the version to search.
-        item, vector, media: exactly one of them; `vector` is an .npy file of [dim] or [1, dim].
+        item, vector, media: exactly one of them; `media` is a path or uri, `vector` an .npy file of
+            [dim] or [1, dim].
         model: folder of the model that embeds `media`.
         k: number of neighbours.
+        files: where `media` with a scheme lies.
 
     Returns:
         {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match", "routed"}.
@@ -66,7 +70,7 @@ def search(
     if item is not None:
         matches = opened.search_item(item, k)
     else:
-        query = _read_vector(vector) if vector is not None else embed_media(opened, media, model)
+        query = _read_vector(vector) if vector is not None else embed_media(opened, media, model, files)
         matches = opened.search(query, k)[0]
     return {
         "version": opened.version,
@@ -89,7 +93,7 @@ def _read_vector(path: Path) -> Array:
     return values.astype(np.float32)
 
 
-def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> Array:
+def embed_media(opened: OpenVersion, media: str | None, model: Path | None, files: RemoteFiles = LOCAL_ONLY) -> Array:
     """Decodes and embeds one media file as the items were: [1, dim] float32."""
     assert media is not None
     if model is None:
@@ -97,7 +101,8 @@ def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> 
     if not opened.manifest.model:
         raise UsageError("this version was made from vectors without a model: search it by --vector or --item")
     from sim_transforms.embedding.saved_model import SavedModelEmbedder
-    from sim_transforms.media.image import decode_image, read_media
+    from sim_transforms.media.fetch_ahead import read_anywhere
+    from sim_transforms.media.image import decode_image
 
     embedder = SavedModelEmbedder.load(str(model), None)
     if embedder.manifest.fingerprint != opened.manifest.model:
@@ -106,7 +111,7 @@ def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> 
             f"{embedder.manifest.fingerprint[:16]}: give the model it was made with, or run `ruiji index` with this one"
         )
     try:
-        decoded = decode_image(read_media(str(media)), embedder.manifest.media)
+        decoded = decode_image(read_anywhere(media, files), embedder.manifest.media)
     except MediaError as error:
         raise UsageError(f"--media {media}: {error.reason}: {error.message}") from error
     return embedder.embed([decoded.tobytes()])
