@@ -3,6 +3,7 @@
 The decoder's process is given paths of this machine alone, and the time that it may take does not count the network.
 """
 
+import contextlib
 import tempfile
 import threading
 import time
@@ -67,7 +68,12 @@ class FetchAhead(Sequence[str]):
         self._slots = threading.BoundedSemaphore(_MOST_THREADS)
 
     def __enter__(self) -> Self:
-        if any(is_remote(uri) for uri in self._uris):
+        schemes = {uri.partition("://")[0]: uri for uri in self._uris if is_remote(uri)}
+        for uri in schemes.values():
+            # Else the time that credentials take would count against the first files; what fails here fails each file.
+            with contextlib.suppress(MediaError):
+                self._files.prepare(uri)
+        if schemes:
             self._folder = tempfile.TemporaryDirectory(prefix="ruiji-media-", ignore_cleanup_errors=True)
         return self
 

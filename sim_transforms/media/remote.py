@@ -36,6 +36,10 @@ class RemoteFiles(Protocol):
         """Whether there is a file system for the uri's scheme."""
         ...
 
+    def prepare(self, uri: str) -> None:
+        """Does what the first request of the uri's scheme would wait for: credentials, a client; raises MediaError."""
+        ...
+
     def status(self, uri: str) -> FileStatus | None:
         """Of a file, null where there is none; raises MediaError (forbidden, unreadable, bad_uri)."""
         ...
@@ -73,6 +77,10 @@ class LocalOnly:
     def reads(self, uri: str) -> bool:
         """Nothing is read."""
         return False
+
+    def prepare(self, uri: str) -> None:
+        """Raises MediaError."""
+        raise _unsupported(uri)
 
     def status(self, uri: str) -> FileStatus | None:
         """Raises MediaError."""

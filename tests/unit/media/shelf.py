@@ -22,6 +22,9 @@ class Shelf:
     def reads(self, uri: str) -> bool:
         return uri.startswith("shelf://")
 
+    def prepare(self, uri: str) -> None:
+        self.asked["prepare"] += 1
+
     def status(self, uri: str) -> FileStatus | None:
         self.asked["status"] += 1
         return self._status(uri) if uri in self.files else None

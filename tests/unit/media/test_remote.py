@@ -136,6 +136,7 @@ def test_fetched_files_come_in_order_and_leave_nothing(tmp_path: Path) -> None:
     assert isinstance(found[101], MediaError)
     assert found[101].reason == "missing"
     assert max(kept) <= 8
+    assert files.asked["prepare"] == 1
     assert files.most_at_once <= 8
     assert not folder.exists()
     assert local.exists()
