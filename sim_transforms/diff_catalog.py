@@ -28,6 +28,8 @@ Kind = Literal["added", "changed", "metadata", "removed", "same", "repeated"]
 BUCKET_ITEMS = 20_000
 # What does not come in this time counts as changed; preprocessing then says what is wrong with it.
 _FETCH_SECONDS = 60.0
+# What a worker keeps of listings: 150 MB.
+_MOST_LISTED = 500_000
 _OWN = ("row", "item_id", "label", "digest")
 _SOURCES = pa.schema(
     [
@@ -210,7 +212,7 @@ def _sources(
     references: dict[str, MediaRef], sides: dict[str, _Sides], reread: bool, files: RemoteFiles
 ) -> tuple[dict[str, KnownSource], int]:
     """What is known of files now, as remembered where they look the same, else read; and how many were read."""
-    statuses = Statuses(files)
+    statuses = Statuses(files, _MOST_LISTED)
     sources: dict[str, KnownSource] = {}
     unknown: list[tuple[MediaRef, FileStatus | None]] = []
     for item_id, reference in references.items():

@@ -221,6 +221,8 @@ def catalog_stat_digest(plan: CatalogPlan, files: RemoteFiles = LOCAL_ONLY) -> s
     """Digest for skipping: the rows, and size and modification time of every media file; no media is read."""
     digest = hashlib.sha256(repr((plan.kind, plan.path, plan.allow_outside, plan.metadata_columns)).encode())
     statuses = Statuses(files)
+    if plan.is_remote and plan.kind == "folder":
+        statuses.look_below(plan.path)
     for part in plan.parts:
         if plan.kind == "archives":
             # What is in an archive is known by the archive's own stamp; it need not be listed again.

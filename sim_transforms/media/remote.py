@@ -16,10 +16,10 @@ from sim_transforms.errors import MediaError
 from sim_transforms.media.archive import file_of, is_member
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# Files of a folder that are asked for one by one before the folder is listed.
+# Files that are asked for one by one, of all folders beside each other, before folders are listed.
 _SINGLY = 20
-# Files below a folder that are listed at most, some 300 bytes each; those of larger folders are asked for one by one.
-_MOST_LISTED = 1_000_000
+# What one pass may keep of listings, some 300 bytes a file: 1.5 GB of the driver.
+_MOST_LISTED = 5_000_000
 
 
 class FileStatus(NamedTuple):
@@ -126,16 +126,18 @@ def local_status(uri: str) -> FileStatus | None:
 
 
 class Statuses:
-    """Statuses of many files; a remote folder is listed once, when several of its files have been asked for.
+    """Statuses of many files: remote folders are listed once instead of asked for each file.
 
-    What a listing has shown is not looked at again: an instance serves one pass over a catalog.
+    Where several files of a folder, or of folders beside it, have been asked for, the folder is listed. What a listing
+    has shown is not looked at again: an instance serves one pass over a catalog.
 
     Args:
         files: of the remote ones.
+        most_listed: files that it keeps at once; folders that would be more are asked file by file.
     """
 
-    def __init__(self, files: RemoteFiles) -> None:
-        self._files = files
+    def __init__(self, files: RemoteFiles, most_listed: int = _MOST_LISTED) -> None:
+        self._files, self._left = files, most_listed
         self._asked: dict[str, int] = {}
         self._listed: dict[str, dict[str, FileStatus] | None] = {}
 
@@ -153,6 +155,15 @@ class Statuses:
         except MediaError:
             return None
 
+    def look_below(self, folder: str) -> None:
+        """Lists a folder at once, because most of what lies below it will be asked for."""
+        try:
+            self._listed[folder] = found = self._files.list(folder, self._left)
+        except MediaError:
+            self._listed[folder] = None
+        else:
+            self._left -= len(found)
+
     def _listing(self, uri: str) -> dict[str, FileStatus] | None:
         """A listing that holds the uri if it is there, or null where it is to be asked for by itself."""
         folder = above = uri.rpartition("/")[0]
@@ -160,11 +171,8 @@ class Statuses:
             if (known := self._listed.get(above)) is not None:
                 return known
             above = above.rpartition("/")[0]
-        self._asked[folder] = self._asked.get(folder, 0) + 1
-        if folder in self._listed or self._asked[folder] <= _SINGLY:
-            return None
-        try:
-            self._listed[folder] = self._files.list(folder, _MOST_LISTED)
-        except MediaError:
-            self._listed[folder] = None
-        return self._listed[folder]
+        beside = folder.rpartition("/")[0]
+        self._asked[beside] = self._asked.get(beside, 0) + 1
+        if folder not in self._listed and self._asked[beside] > _SINGLY:
+            self.look_below(folder)
+        return self._listed.get(folder)

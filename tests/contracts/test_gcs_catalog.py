@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystems import FileSystems
@@ -74,19 +75,11 @@ def run(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Runs a command on a catalog; gives its JSON."""
 
     def call(command: str, source: str, workdir: str, *more: str) -> dict[str, Any]:
-        config = configuration(tmp_path, tmp_path)
-        where = (
-            "--config",
-            str(config),
-            "--set",
-            f"catalog.source={source}",
-            "--workdir",
-            str(tmp_path / workdir),
-            "--json",
-        )
+        config, chosen = configuration(tmp_path, tmp_path), f"catalog.source={source}"
+        where = ("--config", str(config), "--set", chosen, "--workdir", str(tmp_path / workdir))
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown):
-            assert main([command, *where, *more, *ONE_PROCESS]) == 0
+            assert main([command, *where, "--json", *more]) == 0
         return json.loads(shown.getvalue().splitlines()[-1])
 
     return call
@@ -164,8 +157,6 @@ def test_missing_catalogs_and_archives_fail_as_a_catalog(bucket: Bucket) -> None
 
 def test_tables_of_each_kind_are_read(bucket: Bucket, tmp_path: Path) -> None:
     rows = [{"item_id": f"{n}", "uri": f"{n}.png", "size": n} for n in range(5)]
-    import pyarrow as pa
-
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet", row_group_size=2)
     bucket.write("c.parquet", (tmp_path / "c.parquet").read_bytes())
     bucket.write("c.jsonl", "\n".join(map(json.dumps, rows)).encode())
@@ -187,7 +178,7 @@ def test_folders_with_odd_names_are_listed_exactly(bucket: Bucket) -> None:
         BeamFiles().list(f"{bucket.url}/a[1]*", 2)
 
 
-def test_refused_and_large_and_cut_objects_have_their_reasons(bucket: Bucket, gate: Gate, tmp_path: Path) -> None:
+def test_refused_large_and_missing_objects_have_their_reasons(bucket: Bucket, gate: Gate, tmp_path: Path) -> None:
     names = [bucket.write(f"{n}.png", b"x" * 100) for n in range(3)]
 
     def before(request: Request) -> Request | Answer | None:

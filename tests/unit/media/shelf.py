@@ -31,7 +31,10 @@ class Shelf:
 
     def list(self, folder: str, most: int | None = None) -> dict[str, FileStatus]:
         self.asked["list"] += 1
-        return {uri: self._status(uri) for uri in self.files if uri.startswith(folder + "/")}
+        found = {uri: self._status(uri) for uri in self.files if uri.startswith(folder + "/")}
+        if most is not None and len(found) > most:
+            raise MediaError("unlistable", "there are more")
+        return found
 
     def fetch(self, uri: str, path: Path, most_bytes: int | None) -> None:
         with self._lock:

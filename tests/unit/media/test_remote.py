@@ -104,6 +104,28 @@ def test_stat_digest_lists_a_large_folder_once_and_sees_every_change() -> None:
     assert len(seen) == 5
 
 
+def test_stat_digest_of_a_folder_lists_it_twice_and_asks_for_no_file() -> None:
+    files = Shelf({f"shelf://b/all/{n % 40}/{n}.jpg": b"x" for n in range(400)})
+    plan = plan_catalog("shelf://b/all", False, files)
+    files.asked.clear()
+    catalog_stat_digest(plan, files)
+    assert files.asked == {"list": 2}
+
+
+def test_folders_beside_each_other_are_listed_at_their_first_file() -> None:
+    files = Shelf({f"shelf://b/all/{n // 10}/{n}.jpg": b"x" for n in range(400)})
+    statuses = Statuses(files)
+    assert all(statuses.of(uri) for uri in files.files)
+    assert (files.asked["status"], files.asked["list"]) == (20, 38)
+
+
+def test_statuses_keep_so_many_files_and_ask_for_the_others() -> None:
+    files = Shelf({f"shelf://b/{n // 50}/{n}.jpg": b"x" for n in range(200)})
+    statuses = Statuses(files, most_listed=120)
+    assert all(statuses.of(uri) for uri in files.files)
+    assert (files.asked["status"], files.asked["list"]) == (20 + 100, 4)
+
+
 def test_statuses_do_without_listings_where_there_are_none() -> None:
     class Flat(Shelf):
         def list(self, folder: str, most: int | None = None) -> dict[str, object]:
