@@ -4,6 +4,7 @@ The decoder's process is given paths of this machine alone, and the time that it
 """
 
 import contextlib
+import shutil
 import tempfile
 import threading
 import time
@@ -64,7 +65,7 @@ class FetchAhead(Sequence[str]):
         self._uris, self._files, self._seconds = uris, files, seconds
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._fetches: dict[int, _Fetch] = {}
-        self._started = 0
+        self._started, self._closed = 0, False
         self._slots = threading.BoundedSemaphore(_MOST_THREADS)
 
     def __enter__(self) -> Self:
@@ -78,6 +79,7 @@ class FetchAhead(Sequence[str]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._closed = True
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -133,5 +135,7 @@ class FetchAhead(Sequence[str]):
         except Exception as error:  # raised where the file is waited for
             fetch.failure = error
         finally:
+            if self._closed:  # it may have come between the folder and its removal
+                shutil.rmtree(fetch.path.parent, ignore_errors=True)
             self._slots.release()
             fetch.done.set()

@@ -193,6 +193,28 @@ def test_what_is_no_fault_of_the_file_is_raised_and_the_folder_goes() -> None:
     assert not folder.exists()
 
 
+def test_fetches_that_outlive_the_folder_leave_nothing() -> None:
+    files, go_on, ended = Shelf({f"shelf://b/{n}": b"x" for n in range(8)}), threading.Event(), threading.Semaphore(0)
+
+    def wait_and_make_the_folder_again(uri: str) -> None:
+        if uri.endswith("0"):
+            return
+        go_on.wait(30)
+        folder.mkdir(exist_ok=True)
+        ended.release()
+
+    files.held = wait_and_make_the_folder_again
+    with FetchAhead([f"shelf://b/{n}" for n in range(8)], files, 20.0) as paths:
+        folder = Path(paths[0]).parent
+    assert not folder.exists()
+    go_on.set()
+    assert all(ended.acquire(timeout=20) for _ in range(7))
+    until = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not folder.exists()
+
+
 def test_media_are_read_wherever_they_lie(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"here")
     files = Shelf({"shelf://b/a": b"there"})
