@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sim_transforms.errors import UsageError
@@ -16,6 +17,8 @@ from sim_transforms.settings.stages import Settings
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
+
+    from sim_transforms.media.remote import RemoteFiles
 
 
 @dataclass
@@ -41,9 +44,18 @@ class Main:
 
     def options(self, settings: Settings) -> "PipelineOptions":
         """Beam's options; imports Beam."""
+        return self._options(settings.beam)
+
+    def _options(self, section: Mapping[str, Any]) -> "PipelineOptions":
         from sim_transforms.options import pipeline_options
 
-        return pipeline_options(self.beam_flags, settings.beam, self.own_flags)
+        return pipeline_options(self.beam_flags, section, self.own_flags)
+
+    def files(self, settings: Settings | None) -> "RemoteFiles":
+        """File systems that uris with a scheme name, by the configuration's Beam options if there is one."""
+        from sim_transforms.beam_files import BeamFiles
+
+        return BeamFiles(partial(self._options, settings.beam if settings is not None else {}))
 
     def check_flags(self, settings: Settings) -> None:
         """Refuses unknown Beam flags before any work, without importing Beam where none are given."""

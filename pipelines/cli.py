@@ -175,7 +175,7 @@ COMMANDS = (
         "search",
         (
             _STORE,
-            Argument("--media", "media file to embed with the model and search"),
+            Argument("--media", "media file, or its uri, to embed with the model and search"),
             Argument("--item", "item_id whose neighbours are wanted"),
             Argument("--vector", ".npy file of one vector, [dim] or [1, dim]"),
             Argument("--k", "number of neighbours", int, 10),

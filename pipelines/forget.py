@@ -61,7 +61,7 @@ def forget(main: Main) -> None:
 
 def _listed(stages: Stages, settings: Settings, ids: tuple[str, ...]) -> dict[str, int | None]:
     """The items that the catalog holds, with their rows."""
-    rows = catalog_rows(stages.source(), settings.catalog.allow_outside)
+    rows = catalog_rows(stages.source(), settings.catalog.allow_outside, stages.files())
     sought = set(ids)
     return {item_id: row for item_id, row in rows if item_id in sought}
 

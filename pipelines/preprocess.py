@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from sim_transforms.analyze_examples import AnalyzeExamples
 from sim_transforms.finish_examples import close_examples, example_shards, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows
-from sim_transforms.media.catalog import CatalogPlan
+from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.decode import media_shape
 from sim_transforms.media.guard import bounds_of
 from sim_transforms.read_catalog import FAILED, ReadCatalog

@@ -52,9 +52,10 @@ def search(main: Main) -> None:
         Source(_store(main, settings), given.version, probe, budget, Path(given.cache) if given.cache else None),
         item=given.item,
         vector=Path(given.vector) if given.vector else None,
-        media=Path(given.media) if given.media else None,
+        media=given.media or None,
         model=Path(model) if model else None,
         k=given.k,
+        files=main.files(settings),
     )
     if (given.probe is not None or given.memory_budget_mib is not None) and not result["routed"]:
         main.notify("the version is one merged file: --probe and --memory-budget-mib have no meaning for it")
@@ -72,7 +73,8 @@ def why(main: Main) -> None:
         from pipelines.stages import Stages
 
         source = Stages(main, settings).source()
-        origin = Origin(Path(settings.workdir).absolute(), source, settings.catalog.allow_outside)
+        workdir = Path(settings.workdir).absolute()
+        origin = Origin(workdir, source, settings.catalog.allow_outside, main.files(settings))
     standing = look(item_id, _store(main, settings), origin)
     if standing.status == "unknown":
         if main.arguments.json:
@@ -150,8 +152,9 @@ def _pictures(main: Main, settings: Settings | None, found: "VersionDiff") -> di
     from sim_transforms.commands.thumbnails import thumbnails
     from sim_transforms.media.decode import media_shape
 
-    source, examples = Stages(main, settings).source(), Path(settings.workdir) / "examples"
-    return thumbnails(shown_items(found), media_shape(settings.media), source, settings.catalog.allow_outside, examples)
+    stages, examples = Stages(main, settings), Path(settings.workdir) / "examples"
+    shape, allow_outside = media_shape(settings.media), settings.catalog.allow_outside
+    return thumbnails(shown_items(found), shape, stages.source(), allow_outside, examples, stages.files())
 
 
 def versions_rollback(main: Main) -> None:

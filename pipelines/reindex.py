@@ -29,7 +29,8 @@ from sim_transforms.errors import CatalogError, DamagedArtefact, ModelMismatch, 
 from sim_transforms.failures import judge_rejects, reasons_of, write_rejects
 from sim_transforms.finish_examples import close_examples, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows, unordered
-from sim_transforms.media.catalog import CatalogPlan, plan_catalog
+from sim_transforms.media.catalog import plan_catalog
+from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.decode import media_shape
 from sim_transforms.options import runs_here
 from sim_transforms.publish_patch import CatalogChange, catalog_digest
@@ -113,7 +114,7 @@ class Reindex:
         self._opened: Opened = open_latest(settings.store)
         self._manifest: VersionManifest = self._opened.manifest
         self._store: ObjectStore = open_store(settings.store)
-        self._plan = plan_catalog(stages.source(), settings.catalog.allow_outside)
+        self._plan = plan_catalog(stages.source(), settings.catalog.allow_outside, stages.files())
         self._began = time.monotonic()
 
     def why_embed_all(self) -> str | None:

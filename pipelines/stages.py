@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines._main import Main, Progress
 from sim_transforms.errors import CatalogError
@@ -11,6 +11,9 @@ from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.runs.digests import tree_digest
 from sim_transforms.runs.stages import Results, Stage, scratch_folder
 from sim_transforms.settings.stages import Settings
+
+if TYPE_CHECKING:
+    from sim_transforms.media.remote import RemoteFiles
 
 _SHARED = ("sim_transforms.records", "sim_transforms.storage", "sim_transforms.settings")
 _MEDIA = ("sim_transforms.media", "sim_transforms.features")
@@ -54,14 +57,18 @@ class Stages:
             return str(write_songs(folder))
         raise CatalogError(f"catalog.source: found {source}; builtin:digits and builtin:songs are known")
 
+    def files(self) -> "RemoteFiles":
+        """Where a catalog and media with a scheme lie."""
+        return self._main.files(self._settings)
+
     def preprocess(self) -> Stage:
         """catalog + media -> examples/."""
         from sim_transforms.media.catalog import catalog_stat_digest, plan_catalog
 
-        settings = self._settings
-        plan = plan_catalog(self.source(), settings.catalog.allow_outside)
+        settings, files = self._settings, self.files()
+        plan = plan_catalog(self.source(), settings.catalog.allow_outside, files)
         inputs = {
-            "catalog": catalog_stat_digest(plan),
+            "catalog": catalog_stat_digest(plan, files),
             "settings": [
                 settings.media,
                 settings.preprocess,
@@ -77,7 +84,9 @@ class Stages:
                 manifest = run_preprocess(settings, plan, folder, scratch, self._main.options(settings))
             return {"ledger": _totals(manifest)}
 
-        modules = _modules("media", "features", "read_catalog", "write_examples", "finish_examples", "analyze_examples")
+        modules = _modules(
+            "media", "features", "beam_files", "read_catalog", "write_examples", "finish_examples", "analyze_examples"
+        )
         return Stage("preprocess", inputs, modules, self.examples, work)
 
     def train(self) -> Stage:

@@ -1,11 +1,10 @@
 """A catalog against what is published: which items are new, changed, gone, or the same without reading their media.
 
 References, published items and what is remembered of files meet by a hash of the item_id. A file whose size and
-modification time are those that its digest was taken at is not read again.
+modification time are those that its digest was taken at is not read again; remote ones are known by listings.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +14,22 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sim_transforms.beam_files import BeamFiles
 from sim_transforms.errors import MediaError
 from sim_transforms.group_in_files import GroupInFiles
-from sim_transforms.media.archive import file_of
+from sim_transforms.media.fetch_ahead import FetchAhead
 from sim_transforms.media.image import read_media
+from sim_transforms.media.remote import FileStatus, RemoteFiles, Statuses, is_remote, local_status
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.items import FailedItem, MediaRef, Scalar, shard_of
 from sim_transforms.storage.files import replace_file
 
 Kind = Literal["added", "changed", "metadata", "removed", "same", "repeated"]
 BUCKET_ITEMS = 20_000
+# What does not come in this time counts as changed; preprocessing then says what is wrong with it.
+_FETCH_SECONDS = 60.0
+# What a worker keeps of listings: 150 MB.
+_MOST_LISTED = 500_000
 _OWN = ("row", "item_id", "label", "digest")
 _SOURCES = pa.schema(
     [
@@ -183,30 +188,47 @@ def compare(element: tuple[int, Iterable[Any]], fresh: str, reread: bool) -> Buc
     sides: dict[str, _Sides] = {}
     for entry in entries:
         sides.setdefault(entry.item_id, _Sides()).add(entry)
-    differences, sources, same, files_read = [], [], 0, 0
+    references = {item_id: min(side.references) for item_id, side in sorted(sides.items()) if side.references}
+    sources, files_read = _sources(references, sides, reread, BeamFiles())
+    differences, same = [], 0
     for item_id in sorted(sides):
-        side = sides[item_id]
-        if not side.references:
-            if side.known is not None:
-                differences.append(Difference("removed", item_id, side.known.row, side.known.digest, None))
-            continue
-        reference = min(side.references)
+        side, reference = sides[item_id], references.get(item_id)
         row, digest = (side.known.row, side.known.digest) if side.known is not None else (-1, "")
-        if side.rows > 1:
+        if reference is None:
+            if side.known is not None:
+                differences.append(Difference("removed", item_id, row, digest, None))
+        elif side.rows > 1:
             repeated = tuple(sorted(r.row for r in side.references))
             differences.append(Difference("repeated", item_id, row, digest, reference, repeated))
-            continue
-        source = None if reread else _unchanged(reference, side.source)
-        if source is None and side.known is not None:
-            source, files_read = _read(reference), files_read + 1
-        if source is not None:
-            sources.append(source)
-        kind = _kind(reference, side.known, source)
-        same += kind == "same"
-        if kind != "same":
+        elif (kind := _kind(reference, side.known, sources.get(item_id))) == "same":
+            same += 1
+        else:
             differences.append(Difference(kind, item_id, row, digest, reference))
-    _write_sources(Path(fresh) / f"sources-{bucket:06d}.parquet", sources)
+    _write_sources(Path(fresh) / f"sources-{bucket:06d}.parquet", [sources[item_id] for item_id in sorted(sources)])
     return BucketDiff(tuple(differences), same, files_read)
+
+
+def _sources(
+    references: dict[str, MediaRef], sides: dict[str, _Sides], reread: bool, files: RemoteFiles
+) -> tuple[dict[str, KnownSource], int]:
+    """What is known of files now, as remembered where they look the same, else read; and how many were read."""
+    statuses = Statuses(files, _MOST_LISTED)
+    sources: dict[str, KnownSource] = {}
+    unknown: list[tuple[MediaRef, FileStatus | None]] = []
+    for item_id, reference in references.items():
+        side = sides[item_id]
+        if side.rows > 1 or (side.source is None and side.known is None):
+            continue
+        # Before the file is read: should it change after that, it will look changed the next time.
+        status = statuses.of(reference.uri)
+        if side.source is not None and not reread and _looks_the_same(reference, status, side.source):
+            sources[item_id] = side.source
+        elif side.known is not None:
+            unknown.append((reference, status))
+    with FetchAhead([reference.uri for reference, _ in unknown], files, _FETCH_SECONDS) as paths:
+        found = paths.results(_read(*seen, path) for seen, path in zip(unknown, paths, strict=True))
+        sources.update((source.item_id, source) for source in found if isinstance(source, KnownSource))
+    return sources, len(unknown)
 
 
 def _kind(reference: MediaRef, known: KnownItem | None, source: KnownSource | None) -> Kind:
@@ -217,31 +239,19 @@ def _kind(reference: MediaRef, known: KnownItem | None, source: KnownSource | No
     return "same" if (reference.label, reference.metadata) == (known.label, known.metadata) else "metadata"
 
 
-def _unchanged(reference: MediaRef, source: KnownSource | None) -> KnownSource | None:
-    """What is remembered of the file, if it looks the same."""
-    if source is None or source.uri != reference.uri:
-        return None
-    return source if _status(reference.uri) == (source.size_bytes, source.modified_ns) else None
+def _looks_the_same(reference: MediaRef, status: FileStatus | None, source: KnownSource) -> bool:
+    return source.uri == reference.uri and status == (source.size_bytes, source.modified_ns)
 
 
-def _read(reference: MediaRef) -> KnownSource | None:
-    """Takes the digest of a file; null where it cannot be read, or changes meanwhile."""
-    before = _status(reference.uri)
+def _read(reference: MediaRef, before: FileStatus | None, path: str) -> KnownSource | None:
+    """Takes the digest of a file that lies at `path`; null where it cannot be read, or changes meanwhile."""
     try:
-        data = read_media(reference.uri)
+        data = read_media(path)
     except MediaError:
         return None
-    if before is None or _status(reference.uri) != before:
+    if before is None or (not is_remote(reference.uri) and local_status(reference.uri) != before):
         return None
     return KnownSource(reference.item_id, reference.uri, *before, hashlib.sha256(data).hexdigest())
-
-
-def _status(uri: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(file_of(uri))
-    except (OSError, ValueError):
-        return None
-    return status.st_size, status.st_mtime_ns
 
 
 def _write_sources(path: Path, sources: list[KnownSource]) -> None:

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import CatalogError, LedgerError
 from sim_transforms.failures import judge_rejects, write_rejects
-from sim_transforms.media.catalog import STAGE as CATALOG
-from sim_transforms.media.catalog import CatalogPlan
+from sim_transforms.media.catalog_plan import CatalogPlan
+from sim_transforms.media.catalog_rows import STAGE as CATALOG
 from sim_transforms.media.decode import decoder_version
 from sim_transforms.media.parts import clip_columns
 from sim_transforms.records.codec import canonical_json, to_plain

@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import apache_beam as beam
 
-from sim_transforms.media.catalog import CatalogPart, CatalogPlan, read_part
+from sim_transforms.beam_files import BeamFiles
+from sim_transforms.media.catalog import read_part
+from sim_transforms.media.catalog_plan import CatalogPart, CatalogPlan
 from sim_transforms.records.items import FailedItem, MediaRef
 
 FAILED = "failed"
@@ -41,5 +43,5 @@ class _Read(beam.DoFn):
         self, part: CatalogPart
     ) -> Iterator[MediaRef | beam.pvalue.TaggedOutput[Literal["failed"], FailedItem]]:
         """Reads one part."""
-        for entry in read_part(self._plan, part, self._split_seed):
+        for entry in read_part(self._plan, part, self._split_seed, BeamFiles()):
             yield beam.pvalue.TaggedOutput(FAILED, entry) if isinstance(entry, FailedItem) else entry

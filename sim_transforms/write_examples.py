@@ -13,8 +13,11 @@ from typing import BinaryIO
 
 import apache_beam as beam
 
+from sim_transforms.beam_files import BeamFiles
 from sim_transforms.errors import LedgerError, MediaError
 from sim_transforms.features.example_format import ExampleRecord, encode_example
+from sim_transforms.media.decode import most_bytes
+from sim_transforms.media.fetch_ahead import FetchAhead
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
 from sim_transforms.media.parts import SOURCE_ID, START, FileFacts, clip_id
 from sim_transforms.records.items import FailedItem, MediaRef, shard_of
@@ -122,13 +125,15 @@ def write_shard(
     shard, references = group
     ordered = sorted(references, key=lambda r: (r.item_id, r.row))
     name = shard_name(shard, shards)
+    uris, most = [reference.uri for reference in ordered], most_bytes(media.kind)
     with (
         GuardedDecoder(media, bounds) as decoder,
+        FetchAhead(uris, BeamFiles(), bounds.seconds, most) as paths,
         replace_file(Path(output) / name) as temporary,
         temporary.open("wb") as file,
     ):
         writer = _ShardWriter(shard, file)
-        decoded = decoder.decode([reference.uri for reference in ordered])
+        decoded = paths.results(decoder.decode(paths))
         for reference, found in zip(ordered, decoded, strict=True):
             writer.add(reference, found)
     return _checked(writer.report(name, media.kind, file_entry(Path(output), name), _duplicates(ordered)), len(ordered))

@@ -1,6 +1,8 @@
 """`ruiji search`: the nearest items of a media file, an indexed item or a vector."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from sim_transforms.errors import MediaError, ModelMismatch, UsageError
 from sim_transforms.lookup.clips import SoundMatch, search_clips, search_sound_item
 from sim_transforms.lookup.open import Match, OpenVersion, open_version
+from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
 from sim_transforms.storage.cache import VersionCache
 
 Array = np.ndarray[Any, Any]
@@ -38,17 +41,20 @@ def search(
     *,
     item: str | None = None,
     vector: Path | None = None,
-    media: Path | None = None,
+    media: str | None = None,
     model: Path | None = None,
     k: int = 10,
+    files: RemoteFiles = LOCAL_ONLY,
 ) -> dict[str, Any]:
     """Answers one query.
 
     Args:
         source: the version to search.
-        item, vector, media: exactly one of them; `vector` is an .npy file of [dim] or [1, dim].
+        item, vector, media: exactly one of them; `media` is a path or uri, `vector` an .npy file of
+            [dim] or [1, dim].
         model: folder of the model that embeds `media`.
         k: number of neighbours.
+        files: where `media` with a scheme lies.
 
     Returns:
         {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match", "routed"}; of an index of clips a
@@ -65,7 +71,7 @@ def search(
         raise UsageError(f"--k: found {k}; at least 1 is expected")
     cache = VersionCache(source.cache)
     opened = open_version(source.store_url, source.version, source.probe, source.memory_budget_mib, cache)
-    matches = _matches(opened, item, vector, (media, model), k)
+    matches = _matches(opened, item, vector, partial(embed_media, opened, media, model, files), k)
     return {
         "version": opened.version,
         "matches": [asdict(m) for m in matches],
@@ -75,12 +81,12 @@ def search(
 
 
 def _matches(
-    opened: OpenVersion, item: str | None, vector: Path | None, media: tuple[Path | None, Path | None], k: int
+    opened: OpenVersion, item: str | None, vector: Path | None, embed: Callable[[], tuple[Array, list[float]]], k: int
 ) -> list[Match] | list[SoundMatch]:
     clips = opened.manifest.clips is not None
     if item is not None:
         return search_sound_item(opened, item, k) if clips else opened.search_item(item, k)
-    query, starts = (_read_vector(vector), [0.0]) if vector is not None else embed_media(opened, *media)
+    query, starts = (_read_vector(vector), [0.0]) if vector is not None else embed()
     return search_clips(opened, query, starts, k) if clips else opened.search(query, k)[0]
 
 
@@ -97,7 +103,9 @@ def _read_vector(path: Path) -> Array:
     return values.astype(np.float32)
 
 
-def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> tuple[Array, list[float]]:
+def embed_media(
+    opened: OpenVersion, media: str | None, model: Path | None, files: RemoteFiles = LOCAL_ONLY
+) -> tuple[Array, list[float]]:
     """Decodes and embeds one media file as the items were: [parts, dim] float32, and the start of each part."""
     assert media is not None
     if model is None:
@@ -106,7 +114,7 @@ def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> 
         raise UsageError("this version was made from vectors without a model: search it by --vector or --item")
     from sim_transforms.embedding.saved_model import SavedModelEmbedder
     from sim_transforms.media.decode import decode_media, most_bytes
-    from sim_transforms.media.image import read_media
+    from sim_transforms.media.fetch_ahead import read_anywhere
 
     embedder = SavedModelEmbedder.load(str(model), None)
     if embedder.manifest.fingerprint != opened.manifest.model:
@@ -116,7 +124,7 @@ def embed_media(opened: OpenVersion, media: Path | None, model: Path | None) -> 
         )
     try:
         shape = embedder.manifest.media
-        decoded = decode_media(read_media(str(media), most_bytes(shape.kind)), shape)
+        decoded = decode_media(read_anywhere(media, files, most_bytes(shape.kind)), shape)
     except MediaError as error:
         raise UsageError(f"--media {media}: {error.reason}: {error.message}") from error
     starts = [part.start or 0.0 for part in decoded.parts]

@@ -8,7 +8,9 @@ from pathlib import Path
 from sim_transforms.commands.artefacts import DecodedMedia
 from sim_transforms.commands.whereabouts import catalog_entries
 from sim_transforms.errors import MediaError
-from sim_transforms.media.image import decode_image, read_media
+from sim_transforms.media.fetch_ahead import read_anywhere
+from sim_transforms.media.image import decode_image
+from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
 from sim_transforms.records.items import MediaRef
 from sim_transforms.records.media import MediaShape
 from sim_transforms.report.page import picture_png
@@ -17,7 +19,12 @@ LONGEST_SIDE = 64
 
 
 def thumbnails(
-    ids: Collection[str], shape: MediaShape, source: str, allow_outside: bool, examples: Path
+    ids: Collection[str],
+    shape: MediaShape,
+    source: str,
+    allow_outside: bool,
+    examples: Path,
+    files: RemoteFiles = LOCAL_ONLY,
 ) -> dict[str, bytes]:
     """PNG of each item that has a picture somewhere, at most LONGEST_SIDE pixels high and wide.
 
@@ -27,16 +34,17 @@ def thumbnails(
         source: the catalog.
         allow_outside: whether its uris may leave its folder.
         examples: folder that may hold decoded media.
+        files: where a catalog and media with a scheme lie.
 
     Raises:
         CatalogError: the catalog cannot be read.
     """
     small = _small(shape)
     pictures: dict[str, bytes] = {}
-    for entry in catalog_entries(source, allow_outside):
+    for entry in catalog_entries(source, allow_outside, files):
         if isinstance(entry, MediaRef) and entry.item_id in ids:
             with contextlib.suppress(MediaError):
-                pictures[entry.item_id] = picture_png(decode_image(read_media(entry.uri), small))
+                pictures[entry.item_id] = picture_png(decode_image(read_anywhere(entry.uri, files), small))
     return {**_prepared([i for i in ids if i not in pictures], examples), **pictures}
 
 

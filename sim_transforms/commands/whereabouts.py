@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact, NotFound
 from sim_transforms.media.catalog import read_part, survey_catalog
+from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
 from sim_transforms.records.items import FailedItem, MediaRef
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import object_name
@@ -120,24 +121,27 @@ def rejects_of(workdir: Path, ids: Collection[str]) -> dict[str, list[Rejected]]
     return found
 
 
-def catalog_entries(source: str, allow_outside: bool) -> Iterator[MediaRef | FailedItem]:
+def catalog_entries(
+    source: str, allow_outside: bool, files: RemoteFiles = LOCAL_ONLY
+) -> Iterator[MediaRef | FailedItem]:
     """All rows of a catalog, which may be empty.
 
+    Args:
+        source: the catalog.
+        allow_outside: whether its uris may leave its folder.
+        files: where a catalog with a scheme lies.
+
     Raises:
         CatalogError: the catalog cannot be read.
     """
-    plan = survey_catalog(source, allow_outside)
+    plan = survey_catalog(source, allow_outside, files)
     for part in plan.parts:
-        yield from read_part(plan, part, split_seed=0)
+        yield from read_part(plan, part, 0, files)
 
 
-def catalog_rows(source: str, allow_outside: bool) -> Iterator[tuple[str, int | None]]:
-    """(item_id, row) of all rows of a catalog, which may be empty; the row is null where it is no reference.
-
-    Raises:
-        CatalogError: the catalog cannot be read.
-    """
-    for entry in catalog_entries(source, allow_outside):
+def catalog_rows(source: str, allow_outside: bool, files: RemoteFiles = LOCAL_ONLY) -> Iterator[tuple[str, int | None]]:
+    """(item_id, row) of all rows, the row null where it is no reference; arguments as of `catalog_entries`."""
+    for entry in catalog_entries(source, allow_outside, files):
         yield entry.item_id, None if isinstance(entry, FailedItem) else entry.row
 
 

@@ -17,6 +17,7 @@ from sim_transforms.commands.whereabouts import (
     rows_in_version,
 )
 from sim_transforms.errors import DamagedArtefact, NotFound
+from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
 from sim_transforms.records.codec import to_plain
 from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.storage.object_store import ObjectStore
@@ -34,11 +35,17 @@ class Origin:
         workdir: of the artefacts.
         catalog: its source.
         allow_outside: whether uris may leave its folder.
+        files: where a catalog with a scheme lies.
     """
 
     workdir: Path
     catalog: str
     allow_outside: bool
+    files: RemoteFiles = LOCAL_ONLY
+
+    def rows(self) -> Iterator[tuple[str, int | None]]:
+        """Item and row of the catalog, as `catalog_rows` gives them."""
+        return catalog_rows(self.catalog, self.allow_outside, self.files)
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ def why(item_id: str, store_url: str, origin: Origin | None) -> Standing:
         rejected = tuple(rejects_of(origin.workdir, [item_id]).get(item_id, ()))
         examples = places_in_examples(origin.workdir, [item_id]).get(item_id)
         embeddings = next(iter(files_with(origin.workdir / "embeddings", "embeddings-*.parquet", [item_id])), None)
-        rows = [row for found, row in catalog_rows(origin.catalog, origin.allow_outside) if found == item_id]
+        rows = [row for found, row in origin.rows() if found == item_id]
         listed, row = bool(rows), rows[0] if rows else None
     older = tuple(sorted(places.values(), key=lambda p: (p.created, p.version)))
     status = _status(published, rejected, listed, older, bool(examples or embeddings))
@@ -166,7 +173,7 @@ def _status(
 
 def _known_ids(store: ObjectStore, current: str | None, origin: Origin | None) -> Iterator[str]:
     if origin is not None:
-        yield from (item_id for item_id, _ in catalog_rows(origin.catalog, origin.allow_outside))
+        yield from (item_id for item_id, _ in origin.rows())
     if current is not None:
         try:
             yield from ids_of_version(store, current)

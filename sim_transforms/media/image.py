@@ -108,7 +108,7 @@ def _by_pillow(data: bytes, shape: MediaShape) -> tuple[Image.Image, tuple[int, 
 
 
 def _by_vips(data: bytes, shape: MediaShape, refused: MediaError) -> tuple[Image.Image, tuple[int, int]]:
-    """The second decoder; where it refuses too, the first one's reason stands, unless only the second knew the format."""
+    """The second decoder; where it refuses too, the first one's reason stands, unless only this one knew the format."""
     from sim_transforms.media.vips import open_vips, to_pillow
 
     try:

@@ -1,4 +1,4 @@
-"""WAV files whose headers were never finished: a recorder that streams, or stops, leaves lengths of 0 or of all ones."""
+"""WAV files whose headers were never finished: a recorder that streams or stops leaves lengths of 0 or of all ones."""
 
 import struct
 

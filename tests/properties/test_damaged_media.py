@@ -1,4 +1,4 @@
-"""Seeded mutations of pictures and sounds, 20,000 and more of each medium: no crash, no hang, each decoded or refused."""
+"""Seeded mutations of pictures and sounds, 20,000 of each medium: no crash, no hang, each decoded or refused."""
 
 import json
 import subprocess
