@@ -102,14 +102,14 @@ def _bad_pictures() -> dict[str, tuple[bytes, str]]:
     gif_bomb = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0) + bytes(6) + b"," + bytes(9) + b"\x02\x00;"
     return {
         "cut.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
-        "head-only.jpg": (jpeg[:40], NO_PICTURE),
+        "head-only.jpg": (jpeg[:40], "truncated"),
         "cut.png": (png[: len(png) // 2], "truncated"),
         "crushed.png": (bytes(crushed), "truncated"),
-        "cut.webp": (_saved(noise, "WEBP")[:300], "truncated"),
+        "cut.webp": (_saved(noise, "WEBP")[:300], "damaged"),
         "cut.tiff": (_saved(noise, "TIFF")[:500], "truncated"),
         "bomb.png": (_png(60000, 60000, b"\0" * 10**6), "too_large"),
         "bomb.gif": (gif_bomb, "too_large"),
-        "no-pixels.png": (_png(0, 40, b""), "damaged"),
+        "no-pixels.png": (_png(0, 40, b""), NO_PICTURE),
         "page.jpg": (b"<html><body>404 Not Found</body></html>", NO_PICTURE),
         "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', NO_PICTURE),
         "document.pdf": (b"%PDF-1.4\n1 0 obj<<>>endobj\ntrailer<<>>\n%%EOF", NO_PICTURE),
