@@ -25,15 +25,26 @@ class _Served(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=MEDIA)])
     def embed(self, media: Any) -> dict[str, Any]:
         """[b] row-major bytes of decoded media -> [b, dim] float32 unit vectors."""
-        features = self.transform({MEDIA: media})[FEATURES]
-        return {"embedding": self.network(features, training=False)}
+        return {"embedding": self.network(self._features(media), training=False)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=MEDIA)])
+    def features(self, media: Any) -> dict[str, Any]:
+        """[b] row-major bytes of decoded media -> what the network takes."""
+        return {FEATURES: self._features(media)}
+
+    def _features(self, media: Any) -> Any:
+        return self.transform({MEDIA: media})[FEATURES]
 
 
 def export_model(network: keras.Model, examples: Path, output: Path) -> None:
-    """Writes `model.keras` and `saved_model/` with the signature `serving_default`."""
+    """Writes `model.keras` and `saved_model/` with the signatures `serving_default` and `serving_features`."""
     network.save(output / "model.keras")
     served = _Served(examples, network)
-    tf.saved_model.save(served, str(output / "saved_model"), signatures={"serving_default": served.embed})
+    tf.saved_model.save(
+        served,
+        str(output / "saved_model"),
+        signatures={"serving_default": served.embed, "serving_features": served.features},
+    )
 
 
 def fingerprint(network: keras.Model, examples: Path, manifest: ExamplesManifest) -> str:
