@@ -8,8 +8,11 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from sim_transforms.errors import UsageError
 from sim_transforms.settings.loader import load_settings
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from sim_transforms.media.remote import RemoteFiles
+
+_LINE_SECONDS = 10.0
 
 
 @dataclass
@@ -74,17 +79,47 @@ class Main:
 
 
 class Progress:
-    """Steps of a long computation: a bar on a terminal, else a line every ten seconds."""
+    """Steps of a long computation: a bar on a terminal, else a line every ten seconds, with the rate and what is left.
 
-    def __init__(self, main: Main) -> None:
+    Args:
+        main: the command.
+        unit: what is counted.
+    """
+
+    def __init__(self, main: Main, unit: str = "steps") -> None:
         """Shows nothing yet."""
-        self._main, self._last = main, time.monotonic()
+        self._main, self._unit = main, unit
+        self._began = self._last = time.monotonic()
+        self._bar: tqdm[Any] | None = None
 
     def __call__(self, name: str, step: int, total: int) -> None:
         """Reports that `step` of `total` is done."""
-        if time.monotonic() - self._last >= 10 or step == total:
+        if sys.stderr.isatty():
+            return self._draw(name, step, total)
+        if time.monotonic() - self._last >= _LINE_SECONDS or step == total:
             self._last = time.monotonic()
-            self._main.notify(f"{name}: {step:,} of {total:,}")
+            self._main.notify(f"{name}: {step:,} of {total:,} {self._unit}{self._rate(step, total)}")
+        return None
+
+    def _rate(self, step: int, total: int) -> str:
+        seconds = time.monotonic() - self._began
+        if not step or not seconds:
+            return ""
+        rate = step / seconds
+        left = f", {timedelta(seconds=round((total - step) / rate))} left" if step < total else ""
+        return f", {rate:,.{0 if rate >= 10 else 1}f} a second{left}"
+
+    def _draw(self, name: str, step: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=total, unit=f" {self._unit}", desc=f"ruiji: {name}", dynamic_ncols=True)
+        self._bar.update(step - self._bar.n)
+        if step >= total:
+            self._bar.close()
+            self._bar = None
+
+
+def no_progress(name: str, step: int, total: int) -> None:
+    """Where nobody looks."""
 
 
 def quiet_libraries() -> None:

@@ -116,7 +116,8 @@ class Stages:
 
             with scratch_folder(self.workdir, "embed") as scratch:
                 options = self._main.options(self._settings)
-                manifest = embed(self.examples, self.model, folder, scratch, options)
+                progress = Progress(self._main, "items")
+                manifest = embed(self.examples, self.model, folder, scratch, options, progress)
             return {"inferences": manifest.inferences}
 
         modules = _modules("features", "embedding", "embed_examples", "finish_embeddings")

@@ -21,6 +21,7 @@ from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.batches import EmbeddedBatch, ExampleBatch, column_of, embeddings_schema
 from sim_transforms.records.ledger import LedgerEntry
 from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.runs.tally import Tally
 from sim_transforms.storage.files import replace_file
 from sim_transforms.storage.tfrecord import read_records
 
@@ -36,6 +37,7 @@ class EmbedExamples(beam.PTransform):
         manifest: of the examples.
         dimension: of the model's vectors.
         intra_op_threads: of TensorFlow in each worker process.
+        tally: folder for progress (`runs.tally`), "" for none.
     """
 
     examples: str
@@ -44,6 +46,7 @@ class EmbedExamples(beam.PTransform):
     manifest: ExamplesManifest
     dimension: int
     intra_op_threads: int
+    tally: str = ""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -54,7 +57,7 @@ class EmbedExamples(beam.PTransform):
         written = (
             shards
             | "Spread" >> beam.Reshuffle()
-            | "ReadBatches" >> beam.FlatMap(read_batches, self.examples, self.manifest.shards, size)
+            | "ReadBatches" >> beam.FlatMap(read_batches, self.examples, self.manifest.shards, size, self.tally)
             | "Embed" >> RunInference(EmbedderHandler(self.model, self.intra_op_threads))
             | "KeyByShard" >> beam.Map(_key_by_shard)
             | "GroupByShard" >> beam.GroupByKey()
@@ -63,8 +66,9 @@ class EmbedExamples(beam.PTransform):
         return written | "Write" >> beam.Map(write_embeddings, self.output, self.manifest.shards, schema)
 
 
-def read_batches(shard: int, examples: str, shards: int, size: int) -> Iterator[ExampleBatch]:
+def read_batches(shard: int, examples: str, shards: int, size: int, tally: str = "") -> Iterator[ExampleBatch]:
     """Reads one shard as batches of `size` consecutive records, the last one shorter."""
+    done = Tally(tally, f"{shard:05d}")
     path = Path(examples) / f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
     rows = (decode_example(record) for record in read_records(path))
     for number in itertools.count():
@@ -81,6 +85,7 @@ def read_batches(shard: int, examples: str, shards: int, size: int) -> Iterator[
             metadata=tuple(r.metadata for r in part),
             media=tuple(r.media for r in part),
         )
+        done.add(len(part))
 
 
 class EmbedderHandler(ModelHandler[ExampleBatch, PredictionResult, SavedModelEmbedder]):
