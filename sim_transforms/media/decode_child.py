@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import sys
-from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from sim_transforms.errors import MediaError
@@ -68,7 +67,7 @@ def answer(uri: str, shape: MediaShape) -> tuple[dict[str, Any], tuple[Part, ...
         "starts": [part.start for part in decoded.parts],
         "bytes": len(decoded.parts[0].media),
         "skipped": decoded.skipped,
-        "facts": asdict(decoded.facts),
+        "facts": vars(decoded.facts),
     }
     return told, decoded.parts
 

@@ -3,11 +3,13 @@
 TensorFlow's `decode_image` is not used: it ignores EXIF rotation and shows colour hidden under transparency.
 """
 
+import errno
 import io
+import os
+import stat
 import struct
 import warnings
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,29 +72,27 @@ def decode_image(data: bytes, shape: MediaShape) -> Array:
     Raises:
         MediaError: empty, not_an_image, too_large, too_small, too_long, truncated or damaged.
     """
-    return _decoded(data, shape)[0]
+    return np.asarray(_decoded(data, shape)[0], np.uint8).reshape(shape.shape)
 
 
 def decode_picture(data: bytes, shape: MediaShape) -> Parts:
     """The same as the one part of a file, with what the file declares."""
-    pixels, (width, height) = _decoded(data, shape)
-    return Parts((Part(None, pixels.tobytes()),), 0, FileFacts(len(data), width=width, height=height))
+    small, (width, height) = _decoded(data, shape)
+    return Parts((Part(None, small.tobytes()),), 0, FileFacts(len(data), width=width, height=height))
 
 
-def _decoded(data: bytes, shape: MediaShape) -> tuple[Array, tuple[int, int]]:
-    """Pixels, and the declared (width, height)."""
+def _decoded(data: bytes, shape: MediaShape) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture as it is wanted, and the declared (width, height)."""
     if not data:
         raise MediaError("empty", "the file holds no bytes")
-    height, width, channels = shape.shape
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            small, declared = _by_pillow(data, shape)
+            return _by_pillow(data, shape)
         except MediaError as refused:
             if refused.reason not in ("not_an_image", "damaged"):
                 raise
-            small, declared = _by_vips(data, shape, refused)
-    return np.asarray(small, np.uint8).reshape(height, width, channels), declared
+            return _by_vips(data, shape, refused)
 
 
 def _by_pillow(data: bytes, shape: MediaShape) -> tuple[Image.Image, tuple[int, int]]:
@@ -246,14 +246,21 @@ def read_media(uri: str, most_bytes: int = MAX_FILE_BYTES) -> bytes:
     """
     if is_member(uri):
         return read_member(uri, most_bytes)
-    path = Path(uri)
     try:
-        if not path.exists():
-            raise MediaError("missing", "there is no such file")
-        if not path.is_file():
-            raise MediaError("not_a_file", "the uri names no regular file")
-        if path.stat().st_size > most_bytes:
-            raise MediaError("too_large", f"the file holds {path.stat().st_size:,} bytes; at most {most_bytes:,}")
-        return path.read_bytes()
+        # A pipe would keep the opening from returning.
+        descriptor = os.open(uri, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise MediaError("not_a_file", "the uri names no regular file")
+            if status.st_size > most_bytes:
+                raise MediaError("too_large", f"the file holds {status.st_size:,} bytes; at most {most_bytes:,}")
+            return file.readall()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MediaError("missing", "there is no such file") from error
+    except IsADirectoryError as error:
+        raise MediaError("not_a_file", "the uri names no regular file") from error
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", 0) == errno.ELOOP:
+            raise MediaError("missing", "the file is a link that leads nowhere") from error
         raise MediaError("unreadable", f"the file cannot be read: {error}") from error
