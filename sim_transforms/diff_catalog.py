@@ -1,7 +1,8 @@
 """A catalog against what is published: which items are new, changed, gone, or the same without reading their media.
 
-References, published items and what is remembered of files meet by a hash of the item_id. A file whose size and
-modification time are those that its digest was taken at is not read again.
+References, published items and what is remembered of files meet by a hash of the catalog's item_id, which of a
+published clip is its sound's: a sound is compared as one, by the digest of its file. A file whose size and modification
+time are those that its digest was taken at is not read again.
 """
 
 import hashlib
@@ -18,7 +19,8 @@ import pyarrow.parquet as pq
 from sim_transforms.errors import MediaError
 from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.media.archive import file_of
-from sim_transforms.media.image import read_media
+from sim_transforms.media.image import MAX_FILE_BYTES, read_media
+from sim_transforms.media.parts import SOURCE_ID, START
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.items import FailedItem, MediaRef, Scalar, shard_of
 from sim_transforms.storage.files import replace_file
@@ -37,11 +39,19 @@ _SOURCES = pa.schema(
 )
 
 
+class Place(NamedTuple):
+    """A published row: of an item, or of a clip, which has an id of its own and begins at `start` seconds."""
+
+    row: int
+    item_id: str
+    start: float | None = None
+
+
 class KnownItem(NamedTuple):
-    """A published item; `metadata` sorted by name."""
+    """A published item, or clip; `item_id` is the catalog's, `metadata` is sorted by name, without a clip's own."""
 
     item_id: str
-    row: int
+    place: Place
     label: str
     digest: str
     metadata: tuple[tuple[str, Scalar], ...]
@@ -59,11 +69,11 @@ class KnownSource(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """One item.
+    """One item of the catalog.
 
     Attributes:
         kind: `metadata`: the media are the same, something else is not; `repeated`: the catalog gives the id twice.
-        row: of the published item, -1 where there is none.
+        places: rows of the published item, or of the clips of a sound, ascending; none where it is not published.
         digest: of the published item's media, "" where there is none.
         reference: of the catalog, null where it is removed.
         rows: of the catalog that give a repeated id, those that are no reference left out.
@@ -71,7 +81,7 @@ class Difference:
 
     kind: Kind
     item_id: str
-    row: int
+    places: tuple[Place, ...]
     digest: str
     reference: MediaRef | None
     rows: tuple[int, ...] = ()
@@ -101,6 +111,8 @@ class DiffCatalog(beam.PTransform):
         items: items.parquet of the published version.
         sources: folder of what is remembered of files, may be missing; `fresh`: empty folder for what is known now.
         buckets: parts that are compared side by side.
+        clips: whether the published items are clips of the catalog's sounds.
+        most_bytes: larger files are not read to compare them.
         reread: whether media are read even where their files look the same.
         spill: folder where what meets waits, or null (`group_in_files`).
     """
@@ -110,6 +122,8 @@ class DiffCatalog(beam.PTransform):
     sources: str
     fresh: str
     buckets: int
+    clips: bool = False
+    most_bytes: int = MAX_FILE_BYTES
     reread: bool = False
     spill: str | None = None
 
@@ -121,7 +135,7 @@ class DiffCatalog(beam.PTransform):
         rows = pipeline | "ReadCatalog" >> self.reader
         groups = list(range(pq.ParquetFile(self.items).metadata.num_row_groups))
         files = [str(path) for path in sorted(Path(self.sources).glob("*.parquet"))]
-        known = pipeline | "Groups" >> beam.Create(groups) | "Known" >> beam.FlatMap(read_known, self.items)
+        known = pipeline | "Groups" >> beam.Create(groups) | "Known" >> beam.FlatMap(read_known, self.items, self.clips)
         sources = pipeline | "Files" >> beam.Create(files) | "Sources" >> beam.FlatMap(read_sources)
         keyed = [
             part | f"Bucket {number}" >> beam.Map(by_bucket, self.buckets)
@@ -129,21 +143,24 @@ class DiffCatalog(beam.PTransform):
         ]
         met = keyed | "Together" >> beam.Flatten() | "Meet" >> GroupInFiles(self.spill)
         return {
-            "differences": met | "Compare" >> beam.Map(compare, self.fresh, self.reread),
+            "differences": met | "Compare" >> beam.Map(compare, self.fresh, self.reread, self.most_bytes),
             FAILED: rows[FAILED],
         }
 
 
-def read_known(group: int, items: str) -> Iterator[KnownItem]:
-    """The items of one row group of items.parquet."""
+def read_known(group: int, items: str, clips: bool = False) -> Iterator[KnownItem]:
+    """The items of one row group of items.parquet, which may be clips."""
     table = pq.ParquetFile(items).read_row_group(group)
-    further = sorted(name for name in table.column_names if name not in _OWN)
+    own = (*_OWN, SOURCE_ID, START) if clips else _OWN
+    further = sorted(name for name in table.column_names if name not in own)
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
     nothing = [""] * table.num_rows
-    for place in range(table.num_rows):
-        metadata = tuple((name, columns[name][place]) for name in further)
-        label, digest = (columns.get(name, nothing)[place] or "" for name in ("label", "digest"))
-        yield KnownItem(columns["item_id"][place], columns["row"][place], label, digest, metadata)
+    for number in range(table.num_rows):
+        metadata = tuple((name, columns[name][number]) for name in further)
+        label, digest = (columns.get(name, nothing)[number] or "" for name in ("label", "digest"))
+        row, item_id = columns["row"][number], columns["item_id"][number]
+        place = Place(row, item_id, columns[START][number] if clips else None)
+        yield KnownItem(columns[SOURCE_ID][number] if clips else item_id, place, label, digest, metadata)
 
 
 def read_sources(path: str) -> Iterator[KnownSource]:
@@ -162,7 +179,7 @@ class _Sides:
 
     def __init__(self) -> None:
         self.references: list[MediaRef] = []
-        self.known: KnownItem | None = None
+        self.known: list[KnownItem] = []
         self.source: KnownSource | None = None
         self.rows = 0
 
@@ -172,12 +189,19 @@ class _Sides:
         if isinstance(entry, MediaRef):
             self.references.append(entry)
         elif isinstance(entry, KnownItem):
-            self.known = entry
+            self.known.append(entry)
         elif isinstance(entry, KnownSource):
             self.source = entry
 
+    def published(self) -> tuple[tuple[Place, ...], str]:
+        """Where it stands, and the digest of its media."""
+        places = tuple(sorted(known.place for known in self.known))
+        return places, min((known.digest for known in self.known), default="")
 
-def compare(element: tuple[int, Iterable[Any]], fresh: str, reread: bool) -> BucketDiff:
+
+def compare(
+    element: tuple[int, Iterable[Any]], fresh: str, reread: bool, most_bytes: int = MAX_FILE_BYTES
+) -> BucketDiff:
     """Compares one bucket and writes what is known of its files now."""
     bucket, entries = element
     sides: dict[str, _Sides] = {}
@@ -186,35 +210,37 @@ def compare(element: tuple[int, Iterable[Any]], fresh: str, reread: bool) -> Buc
     differences, sources, same, files_read = [], [], 0, 0
     for item_id in sorted(sides):
         side = sides[item_id]
+        places, digest = side.published()
         if not side.references:
-            if side.known is not None:
-                differences.append(Difference("removed", item_id, side.known.row, side.known.digest, None))
+            if places:
+                differences.append(Difference("removed", item_id, places, digest, None))
             continue
         reference = min(side.references)
-        row, digest = (side.known.row, side.known.digest) if side.known is not None else (-1, "")
         if side.rows > 1:
             repeated = tuple(sorted(r.row for r in side.references))
-            differences.append(Difference("repeated", item_id, row, digest, reference, repeated))
+            differences.append(Difference("repeated", item_id, places, digest, reference, repeated))
             continue
         source = None if reread else _unchanged(reference, side.source)
-        if source is None and side.known is not None:
-            source, files_read = _read(reference), files_read + 1
+        if source is None and places:
+            source, files_read = _read(reference, most_bytes), files_read + 1
         if source is not None:
             sources.append(source)
         kind = _kind(reference, side.known, source)
         same += kind == "same"
         if kind != "same":
-            differences.append(Difference(kind, item_id, row, digest, reference))
+            differences.append(Difference(kind, item_id, places, digest, reference))
     _write_sources(Path(fresh) / f"sources-{bucket:06d}.parquet", sources)
     return BucketDiff(tuple(differences), same, files_read)
 
 
-def _kind(reference: MediaRef, known: KnownItem | None, source: KnownSource | None) -> Kind:
-    if known is None:
+def _kind(reference: MediaRef, known: list[KnownItem], source: KnownSource | None) -> Kind:
+    """All clips of a sound hold the digest of its file, and are the same together or not at all."""
+    if not known:
         return "added"
-    if source is None or source.digest != known.digest:
+    if source is None or any(item.digest != source.digest for item in known):
         return "changed"
-    return "same" if (reference.label, reference.metadata) == (known.label, known.metadata) else "metadata"
+    own = (reference.label, reference.metadata)
+    return "same" if all((item.label, item.metadata) == own for item in known) else "metadata"
 
 
 def _unchanged(reference: MediaRef, source: KnownSource | None) -> KnownSource | None:
@@ -224,11 +250,11 @@ def _unchanged(reference: MediaRef, source: KnownSource | None) -> KnownSource |
     return source if _status(reference.uri) == (source.size_bytes, source.modified_ns) else None
 
 
-def _read(reference: MediaRef) -> KnownSource | None:
+def _read(reference: MediaRef, most_bytes: int) -> KnownSource | None:
     """Takes the digest of a file; null where it cannot be read, or changes meanwhile."""
     before = _status(reference.uri)
     try:
-        data = read_media(reference.uri)
+        data = read_media(reference.uri, most_bytes)
     except MediaError:
         return None
     if before is None or _status(reference.uri) != before:
