@@ -18,7 +18,7 @@ from sim_transforms.features.example_format import ExampleRecord, encode_example
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
 from sim_transforms.media.parts import SOURCE_ID, START, FileFacts, clip_id
 from sim_transforms.records.items import FailedItem, MediaRef, shard_of
-from sim_transforms.records.ledger import LedgerEntry
+from sim_transforms.records.ledger import CLIPS, LedgerEntry
 from sim_transforms.records.manifests import FileEntry
 from sim_transforms.records.media import MediaShape
 from sim_transforms.storage.checksums import file_entry
@@ -26,7 +26,6 @@ from sim_transforms.storage.files import replace_file
 from sim_transforms.storage.tfrecord import frame
 
 STAGE = "preprocess"
-CLIPS = "clips"
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class DecodedMedia:
         return item_id in self._places
 
     def pixels(self, item_ids: Sequence[str]) -> Array:
-        """[n, *shape] of the decoded media's dtype, which of clips are samples; raises NotFound for an item not there."""
+        """[n, *shape] of the decoded media's dtype, of clips samples; raises NotFound for an item that is not there."""
         return np.stack([self._one(item_id) for item_id in item_ids])
 
     def _one(self, item_id: str) -> Array:

@@ -1,8 +1,8 @@
 """`ruiji evaluate`: does the model bring items of one class together, on classes it knows and on classes it never saw?
 
-Protocol of the design page: the gallery is the train items of all labels, the queries are the test items; raw pixels, or
-the plain spectra of sounds, are measured on the same items in the same run. Exact search, so that no error of an index
-mixes in. Of sounds, clips are the items, and no clip of a query's own sound is in the gallery.
+Protocol of the design page: the gallery is the train items of all labels, the queries are the test items; raw pixels,
+or the plain spectra of sounds, are measured on the same items in the same run. Exact search, so that no error of an
+index mixes in. Of sounds, clips are the items, and no clip of a query's own sound is in the gallery.
 """
 
 from pathlib import Path
@@ -64,7 +64,7 @@ def _pixels(media: DecodedMedia, item_ids: list[str]) -> Array:
 
 
 def mean_spectra(media: DecodedMedia, item_ids: list[str]) -> Array:
-    """[n, mel bands] float32: the mean over time of each clip's log-mel spectra, in decibels below its loudest value."""
+    """[n, mel bands] float32: the mean over time of each clip's log-mel spectra, decibels below its loudest value."""
     sound = media.manifest.media.sound
     assert sound is not None
     blocks = [item_ids[start : start + _BLOCK] for start in range(0, len(item_ids), _BLOCK)]

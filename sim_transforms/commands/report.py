@@ -167,9 +167,7 @@ def _some_of_each(items: EmbeddedItems, rows: list[int]) -> list[int]:
     return [row for rows in by_class.values() for row in rows[:PER_CLASS]][:MOST_ROWS]
 
 
-def _row(
-    items: EmbeddedItems, media: DecodedMedia, row: int, matches: Sequence[Match], *, judged: bool = True
-) -> Row:
+def _row(items: EmbeddedItems, media: DecodedMedia, row: int, matches: Sequence[Match], *, judged: bool = True) -> Row:
     label = str(items.labels[row])
     ids = [str(items.item_ids[row]), *(m.item_id for m in matches)]
     pictures = [media_png(media.pixels([i])[0], media.manifest.media) if i in media else None for i in ids]
