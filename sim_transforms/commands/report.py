@@ -15,6 +15,7 @@ from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_
 from sim_transforms.commands.thumbnails import media_png
 from sim_transforms.commands.version_vectors import VersionVectors, ids_of
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.lookup.clips import sounds_near
 from sim_transforms.lookup.open import Match, OpenVersion, open_version
 from sim_transforms.media.parts import sound_of
 from sim_transforms.quality.exact import exact_neighbors
@@ -28,8 +29,6 @@ Array = np.ndarray[Any, Any]
 NEIGHBORS = 8
 PER_CLASS = 2
 MOST_ROWS = 24
-# Clips of one sound lie close together: so many are looked at for neighbours that are of other sounds.
-CLIPS_SEEN = 64
 CURVE_QUERIES = 500
 REPEATS = 5
 CURVE_EF = (10, 16, 24, 40, 64, 100, 200)
@@ -140,12 +139,8 @@ def _neighbors(version: OpenVersion, items: EmbeddedItems, queries: Array) -> di
         answers = version.search(items.vectors[queries], NEIGHBORS + 1)
         pairs = zip(queries.tolist(), answers, strict=True)
         return {row: [m for m in found if m.item_id != items.item_ids[row]][:NEIGHBORS] for row, found in pairs}
-    found = {}
-    for row, matches in zip(queries.tolist(), version.search(items.vectors[queries], CLIPS_SEEN), strict=True):
-        nearest = {sound_of(match.item_id): match for match in reversed(matches)}
-        nearest.pop(sound_of(str(items.item_ids[row])), None)
-        found[row] = sorted(nearest.values(), key=lambda m: (m.distance, m.item_id))[:NEIGHBORS]
-    return found
+    sounds = [sound_of(item_id) for item_id in items.item_ids[queries].tolist()]
+    return dict(zip(queries.tolist(), sounds_near(version, items.vectors[queries], sounds, NEIGHBORS), strict=True))
 
 
 def _sounds(version: OpenVersion, items: EmbeddedItems, media: DecodedMedia) -> tuple[Section, ...]:

@@ -88,4 +88,7 @@ def _prepared(ids: list[str], examples: Path) -> dict[str, bytes]:
         return {}
     media = DecodedMedia(examples)
     shape = media.manifest.media
-    return {item_id: media_png(media.pixels([item_id])[0], shape) for item_id in ids if item_id in media}
+    shown = {item_id: item_id for item_id in ids if item_id in media}
+    if shape.sound is not None:
+        shown = {sound_of(clip): clip for clip in reversed(media.item_ids) if sound_of(clip) in ids} | shown
+    return {item_id: media_png(media.pixels([clip])[0], shape) for item_id, clip in shown.items()}

@@ -98,6 +98,25 @@ def _aligned(source: str, hits: list[_Hit], farthest: Array, tolerance: float) -
     return SoundMatch(source, score, metadata, round(hits[best].offset, 3), match.item_id)
 
 
+def sounds_near(opened: OpenVersion, vectors: Array, sounds: Sequence[str], k: int) -> list[list[Match]]:
+    """Of each of some clips the k nearest other sounds, each by its nearest clip; fewer where few sounds are near.
+
+    Args:
+        opened: a version of clips.
+        vectors: [q, dim] float32 of the clips.
+        sounds: that each is of, which is left out.
+        k: sounds.
+    """
+    found = []
+    for own, matches in zip(sounds, opened.search(vectors, max(_FIRST, 8 * k)), strict=True):
+        nearest: dict[str, Match] = {}
+        for match in matches:
+            nearest.setdefault(match.metadata[SOURCE_ID], match)
+        nearest.pop(own, None)
+        found.append(list(nearest.values())[:k])
+    return found
+
+
 def search_sound_item(opened: OpenVersion, item_id: str, k: int) -> list[SoundMatch]:
     """The nearest sounds of an indexed clip, or of a sound by up to 16 of its clips; its own sound is left out.
 
