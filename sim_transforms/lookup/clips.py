@@ -123,14 +123,11 @@ def search_sound_item(opened: OpenVersion, item_id: str, k: int) -> list[SoundMa
     Raises:
         NotFound: no such clip or sound.
     """
-    table = opened.items
-    of_sound = np.flatnonzero(table.column(SOURCE_ID).to_numpy(zero_copy_only=False) == item_id)
-    if not len(of_sound):
+    clips = sorted((record[START], record["row"]) for record in opened.records_where(SOURCE_ID, item_id))
+    if not clips:
         vector = opened.vector_of(item_id)
         return search_clips(opened, vector[None], [0.0], k, exclude=item_id.rpartition("#")[0])
-    starts = table.column(START).to_numpy()[of_sound]
-    order = np.argsort(starts, kind="stable")
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, _ITEM_CLIPS).round().astype(int))]
-    rows = table.column("row").to_numpy()[of_sound[chosen]]
-    vectors = np.stack([opened.vector_at(int(row)) for row in rows])
-    return search_clips(opened, vectors, starts[chosen].tolist(), k, exclude=item_id)
+    chosen = np.unique(np.linspace(0, len(clips) - 1, _ITEM_CLIPS).round().astype(int))
+    starts, rows = zip(*(clips[place] for place in chosen), strict=True)
+    vectors = np.stack([opened.vector_at(row) for row in rows])
+    return search_clips(opened, vectors, starts, k, exclude=item_id)
