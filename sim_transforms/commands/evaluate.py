@@ -38,7 +38,7 @@ def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> di
     known = ModelManifest.load(model).train_labels
     media = DecodedMedia(examples)
     shape, count = media.manifest.media, len(items.item_ids)
-    queries, gallery = _drawn(items, clips=shape.sound is not None)
+    queries, gallery = draw_items(items, clips=shape.sound is not None)
     result: dict[str, Any] = _by_class(items, items.vectors, (queries, gallery, known), space)
     result["raw_kind"] = "pixels" if shape.sound is None else "spectrum"
     if count * int(np.prod(shape.shape)) * (4 if shape.sound is None else 2) > RAW_BYTES:
@@ -47,7 +47,7 @@ def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> di
     return {**result, "raw": _by_class(items, raw, (queries, gallery, known), "l2")}
 
 
-def _drawn(items: EmbeddedItems, clips: bool) -> tuple[Array, Array]:
+def draw_items(items: EmbeddedItems, clips: bool) -> tuple[Array, Array]:
     """Rows of the queries and of the gallery, in which no clip is of a query's sound, whatever the catalog's split."""
     labelled = items.labels != ""
     gallery = np.flatnonzero((items.splits == "train") & labelled)
