@@ -52,7 +52,7 @@ def forget(main: Main) -> None:
     ):
         # The version first: what fails later is found again, and a version that misses its recall leaves all as it was.
         published = _publish_without(main, settings, (scratch, lease), ids)
-        taken = forget_artefacts(stages.workdir, ids, clips=settings.media.kind == "audio")
+        taken = forget_artefacts(stages.workdir, ids, settings.media.kind == "audio")
         older = forget_versions(store, ids, within_seconds)
     unknown = unknown_items(ids, published, taken, older)
     receipt = Receipt(ids, published, taken, older, unknown, tuple(sorted(listed)))
