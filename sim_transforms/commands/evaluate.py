@@ -41,6 +41,8 @@ def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> di
     queries, gallery = draw_items(items, clips=shape.sound is not None)
     result: dict[str, Any] = _by_class(items, items.vectors, (queries, gallery, known), space)
     result["raw_kind"] = "pixels" if shape.sound is None else "spectrum"
+    if not len(queries):
+        return {**result, "raw": {"known": {}, "unseen": {}}}
     if count * int(np.prod(shape.shape)) * (4 if shape.sound is None else 2) > RAW_BYTES:
         return {**result, "raw": None}
     raw = mean_spectra(media, items.item_ids.tolist()) if shape.sound else _pixels(media, items.item_ids.tolist())
