@@ -135,8 +135,8 @@ class Reindex:
         manifest, space = self._manifest, self._settings.index.space
         if self._clips != self._model.media.clips:
             raise ModelMismatch(
-                f"media cuts {describe_clips(self._clips)}, and {self._stages.model} was trained on "
-                f"{describe_clips(self._model.media.clips)}: set media as it was, or train anew with `ruiji run`"
+                f"media cuts {_described(self._clips)}, and {self._stages.model} was trained on "
+                f"{_described(self._model.media.clips)}: set media as it was, or train anew with `ruiji run`"
             )
         if not manifest.model:
             raise ModelMismatch(
@@ -147,7 +147,7 @@ class Reindex:
             self._check_not_withdrawn()
             return f"the model is {self._model.fingerprint[:16]}, the version's {manifest.model[:16]}"
         if manifest.clips != self._clips:
-            return f"media cuts {describe_clips(self._clips)}, the version holds {describe_clips(manifest.clips)}"
+            return f"media cuts {_described(self._clips)}, the version holds {_described(manifest.clips)}"
         return f"index.space is {space}, the version's {manifest.space}" if manifest.space != space else None
 
     def _check_not_withdrawn(self) -> None:
@@ -309,7 +309,7 @@ class Reindex:
         return round(time.monotonic() - self._began, 3)
 
 
-def describe_clips(clips: Clips | None) -> str:
+def _described(clips: Clips | None) -> str:
     """For messages."""
     return "no clips" if clips is None else f"clips of {clips.seconds:g} s, one every {clips.hop_seconds:g} s"
 
