@@ -167,7 +167,7 @@ COMMANDS = (
         ),
         needs_config=False,
     ),
-    Command("evaluate", "retrieval quality on known and unseen classes, raw pixels beside it", "run", "evaluate"),
+    Command("evaluate", "retrieval quality on known and unseen classes, raw media beside it", "run", "evaluate"),
     Command(
         "search",
         "nearest items of a media file, an item or a vector",

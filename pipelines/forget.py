@@ -13,6 +13,7 @@ from sim_transforms.commands.forget import (
     Published,
     Receipt,
     check_catalog,
+    check_whole_sounds,
     check_within,
     forget_versions,
     judge_receipt,
@@ -22,11 +23,12 @@ from sim_transforms.commands.forget import (
 )
 from sim_transforms.commands.forget_artefacts import forget_artefacts
 from sim_transforms.commands.published import open_latest
-from sim_transforms.commands.whereabouts import catalog_rows, rows_in_version
+from sim_transforms.commands.whereabouts import catalog_rows, holds_clips, rows_in_version
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.settings.stages import Settings
 from sim_transforms.storage.leases import KeptLease
+from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import latest
 from sim_transforms.withdraw_items import settings_of_version, shown_by_centroid, withdrawal
@@ -42,6 +44,7 @@ def forget(main: Main) -> None:
     listed = _listed(stages, settings, ids)
     check_catalog(settings.catalog.source, listed, given.keep_in_catalog)
     store = open_store(settings.store)
+    check_whole_sounds(store, ids, listed)
     with (
         workdir_lock(stages.workdir),
         KeptLease(store, job_name(settings), remember=lease_file(stages.workdir)) as lease,
@@ -49,7 +52,7 @@ def forget(main: Main) -> None:
     ):
         # The version first: what fails later is found again, and a version that misses its recall leaves all as it was.
         published = _publish_without(main, settings, (scratch, lease), ids)
-        taken = forget_artefacts(stages.workdir, ids)
+        taken = forget_artefacts(stages.workdir, ids, settings.media.kind == "audio")
         older = forget_versions(store, ids, within_seconds)
     unknown = unknown_items(ids, published, taken, older)
     receipt = Receipt(ids, published, taken, older, unknown, tuple(sorted(listed)))
@@ -70,12 +73,12 @@ def _publish_without(main: Main, settings: Settings, held: tuple[Path, KeptLease
     """Patches LATEST where it holds an item, and moves LATEST on."""
     store = open_store(settings.store)
     current = latest(store)
-    rows = rows_in_version(store, current, ids) if current is not None else {}
+    rows = _rows(store, current, ids) if current is not None else {}
     if not rows:
         return Published(current, current, "unchanged", rows)
     opened = open_latest(settings.store)
     # Once more: another job may have published since.
-    rows = rows_in_version(store, opened.version, ids)
+    rows = _rows(store, opened.version, ids)
     reason = (
         "the centroid of a shard is the vector of an item"
         if shown_by_centroid(opened.folder, opened.manifest, rows)
@@ -86,3 +89,12 @@ def _publish_without(main: Main, settings: Settings, held: tuple[Path, KeptLease
     following = NextVersion(opened, store, chosen, scratch, main, lease)
     how, version = following.publish(withdrawal(opened.manifest, rows), reason)
     return Published(opened.version, version or opened.version, how, rows)
+
+
+def _rows(store: ObjectStore, version: str, ids: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """The row of each item that a version holds, or those of a sound's clips."""
+    clips = holds_clips(store, version)
+    found = rows_in_version(store, version, ids, clips)
+    # A sound may be named as the clip of another one would be, which is not meant.
+    own = {item_id: [r.row for r in rows if not clips or r.item_id != item_id] for item_id, rows in found.items()}
+    return {item_id: tuple(rows) for item_id, rows in own.items() if rows}

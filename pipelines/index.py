@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
 from sim_transforms.commands.estimate import Prediction
 from sim_transforms.index_input import IndexInput
+from sim_transforms.media.parts import SOURCE_ID, sound_of
 from sim_transforms.options import runs_here
 from sim_transforms.publish_version import (
     assemble_version,
@@ -66,4 +68,13 @@ def publish_index(
     compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans), *memory)}
     write_timings(version, {**timings, **speed, **compared})
     published = publish_version(store, version, described, turn)
-    return {**describe_published(store, published), "rejected": built.totals.rejected, **speed, **compared}
+    counts = {"rejected": built.totals.rejected, **_sounds(version, built)}
+    return {**describe_published(store, published), **counts, **speed, **compared}
+
+
+def _sounds(version: Path, built: IndexResult) -> dict[str, int]:
+    """Of clips: sounds that have one in the index, and those of which no clip could be indexed."""
+    if built.manifest.clips is None:
+        return {}
+    held = set(pq.read_table(version / "items.parquet", columns=[SOURCE_ID]).column(SOURCE_ID).unique().to_pylist())
+    return {"sounds": len(held), "sounds_rejected": len({sound_of(item.item_id) for item in built.failed} - held)}

@@ -64,8 +64,9 @@ def search(main: Main) -> None:
 
 def why(main: Main) -> None:
     """`ruiji why ITEM_ID`."""
-    from sim_transforms.commands.why import Origin, not_found, why_json, why_text
+    from sim_transforms.commands.why import Origin
     from sim_transforms.commands.why import why as look
+    from sim_transforms.commands.why_text import not_found, why_json, why_text
 
     settings, item_id = _settings(main), main.arguments.item_id
     origin = None

@@ -14,6 +14,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -27,11 +28,12 @@ from sim_transforms.commands.summary import RunSummary, summary_json, summary_te
 from sim_transforms.diff_catalog import BUCKET_ITEMS, CatalogDiff, DiffCatalog, gather_diff
 from sim_transforms.errors import CatalogError, DamagedArtefact, ModelMismatch, NotFound
 from sim_transforms.failures import judge_rejects, reasons_of, write_rejects
-from sim_transforms.finish_examples import close_examples, write_manifest
+from sim_transforms.finish_examples import all_columns, close_examples, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows, unordered
 from sim_transforms.media.catalog import plan_catalog
 from sim_transforms.media.catalog_plan import CatalogPlan
-from sim_transforms.media.decode import media_shape
+from sim_transforms.media.decode import media_shape, most_bytes
+from sim_transforms.media.parts import SOURCE_ID
 from sim_transforms.options import runs_here
 from sim_transforms.publish_patch import CatalogChange, catalog_digest
 from sim_transforms.publish_version import describe_published
@@ -40,6 +42,7 @@ from sim_transforms.records.batches import embeddings_schema
 from sim_transforms.records.items import FailedItem, MediaRef
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import ModelManifest, VersionManifest
+from sim_transforms.records.media import Clips
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.runs.state import StageState
@@ -83,14 +86,18 @@ class Embedded:
     """What became of new and changed items.
 
     Attributes:
-        table: item_id, label, split, digest, embedding and metadata, by item_id.
+        table: item_id, label, split, digest, embedding and metadata of each, or of the clips of each, by item_id.
         failed: those that could not be decoded.
-        inferences: items that went through the model.
+        inferences: items, or clips, that went through the model.
     """
 
     table: pa.Table
     failed: tuple[FailedItem, ...]
     inferences: int
+
+    def items(self, clips: bool) -> int:
+        """Items of the catalog that have vectors now."""
+        return int(pc.count_distinct(self.table.column(SOURCE_ID)).as_py()) if clips else int(self.table.num_rows)
 
 
 class Reindex:
@@ -115,6 +122,8 @@ class Reindex:
         self._manifest: VersionManifest = self._opened.manifest
         self._store: ObjectStore = open_store(settings.store)
         self._plan = plan_catalog(stages.source(), settings.catalog.allow_outside, stages.files())
+        self._columns = all_columns(self._plan, settings.media.kind)
+        self._clips = media_shape(settings.media).clips
         self._began = time.monotonic()
 
     def why_embed_all(self) -> str | None:
@@ -122,9 +131,14 @@ class Reindex:
 
         Raises:
             ModelMismatch: they were made elsewhere, by no model that is known here; or this model's own version was
-                published and LATEST then moved to another model's.
+                published and LATEST then moved to another model's; or the model takes other clips than `media` cuts.
         """
         manifest, space = self._manifest, self._settings.index.space
+        if self._clips != self._model.media.clips:
+            raise ModelMismatch(
+                f"media cuts {_described(self._clips)}, and {self._stages.model} was trained on "
+                f"{_described(self._model.media.clips)}: set media as it was, or train anew with `ruiji run`"
+            )
         if not manifest.model:
             raise ModelMismatch(
                 f"version {self._opened.version} holds vectors that were made elsewhere; {self._stages.model} has not "
@@ -133,6 +147,8 @@ class Reindex:
         if manifest.model != self._model.fingerprint:
             self._check_not_withdrawn()
             return f"the model is {self._model.fingerprint[:16]}, the version's {manifest.model[:16]}"
+        if manifest.clips != self._clips:
+            return f"media cuts {_described(self._clips)}, the version holds {_described(manifest.clips)}"
         return f"index.space is {space}, the version's {manifest.space}" if manifest.space != space else None
 
     def _check_not_withdrawn(self) -> None:
@@ -174,12 +190,12 @@ class Reindex:
             self._main.notify(f"reindex: {len(failed):,} rejected ({reasons_of(failed)}); they are named in {where}")
         skipped = diff.same + len(diff.of("metadata"))
         totals = self._account(plan, skipped, embedded, failed)
-        deleted = [d.row for d in diff.of("removed", "changed")]
+        deleted = [place.row for d in diff.of("removed", "changed") for place in d.places]
         change = CatalogChange(
             deleted=np.array(sorted(deleted), np.int32),
             updates=tuple(diff.of("metadata")),
             fresh=embedded.table,
-            metadata_columns=plan.metadata_columns,
+            metadata_columns=self._columns,
             digest=catalog_digest(self._manifest, diff.differences, embedded.table),
         )
         following = NextVersion(self._opened, self._store, self._settings, self._scratch, self._main, self._lease)
@@ -198,8 +214,10 @@ class Reindex:
             str(self._stages.workdir / "sources"),
             str(fresh),
             buckets,
-            reread,
-            str(rows) if runs_here(self._options) else None,
+            clips=self._manifest.clips is not None,
+            most_bytes=most_bytes(self._settings.media.kind),
+            reread=reread,
+            spill=str(rows) if runs_here(self._options) else None,
         )
         with beam.Pipeline(
             options=options_for(self._main, self._settings, max(plan.rows, self._manifest.items))
@@ -217,15 +235,14 @@ class Reindex:
 
     def _embed(self, references: list[MediaRef]) -> Embedded:
         """Decodes and embeds some items by the same stages as a whole catalog."""
-        columns = self._plan.metadata_columns
-        schema = embeddings_schema(self._model.embedding_size, columns)
+        schema = embeddings_schema(self._model.embedding_size, self._columns)
         if not references:
             return Embedded(schema.empty_table(), (), 0)
         folder = self._scratch / "subset"
         examples, embeddings, rows = folder / "examples", folder / "embeddings", folder / "rows"
         for path in (examples, embeddings, rows):
             path.mkdir(parents=True)
-        subset = plan_catalog(str(_write_catalog(folder, references, columns)), allow_outside=True)
+        subset = plan_catalog(str(_write_catalog(folder, references, self._plan.metadata_columns)), allow_outside=True)
         settings = replace(
             self._settings,
             workdir=str(folder),
@@ -247,7 +264,8 @@ class Reindex:
         self, plan: CatalogPlan, skipped: int, embedded: Embedded, failed: tuple[FailedItem, ...]
     ) -> LedgerTotals:
         """Every row of the catalog is the same, embedded or rejected."""
-        entry = LedgerEntry("reindex", "all", plan.rows, embedded.table.num_rows, len(failed), skipped)
+        done = embedded.items(self._clips is not None)
+        entry = LedgerEntry("reindex", "all", plan.rows, done, len(failed), skipped)
         totals = balance("reindex", [entry], expected_in=plan.rows)
         rejects = self._stages.workdir / "rejects.parquet"
         write_rejects(rejects, failed)
@@ -267,10 +285,12 @@ class Reindex:
         shown = describe_published(self._store, version or self._opened.version)
         dropped = {item.item_id for item in embedded.failed}
         added, changed = ([d for d in diff.of(kind) if d.item_id not in dropped] for kind in ("added", "changed"))
+        clips = {} if self._clips is None else {"clips": shown["items"]}
         return {
             "version": version,
             "items": totals.items_in,
-            "accepted": shown["items"],
+            "accepted": totals.items_out + totals.skipped if clips else shown["items"],
+            **clips,
             "rejected": totals.rejected,
             "skipped": totals.skipped,
             "inferences": embedded.inferences,
@@ -290,6 +310,11 @@ class Reindex:
         return round(time.monotonic() - self._began, 3)
 
 
+def _described(clips: Clips | None) -> str:
+    """For messages."""
+    return "no clips" if clips is None else f"clips of {clips.seconds:g} s, one every {clips.hop_seconds:g} s"
+
+
 def _write_catalog(folder: Path, references: list[MediaRef], columns: dict[str, str]) -> Path:
     """A catalog of some references."""
     rows = [
@@ -306,6 +331,7 @@ def _text(result: dict[str, Any]) -> str:
     counts = (
         f"items      {result['items']:,} in the catalog: {result['added']:,} added, {result['changed']:,} changed, "
         f"{result['skipped']:,} as they were, {result['rejected']:,} rejected; {result['removed']:,} removed"
+        + (f"; {result['clips']:,} clips are indexed" if "clips" in result else "")
     )
     if result["version"] is None:
         return f"{counts}\nnothing has changed: no new version, 0 inferences"

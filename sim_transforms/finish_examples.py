@@ -19,13 +19,13 @@ from sim_transforms.media.decode import decoder_version
 from sim_transforms.media.parts import clip_columns
 from sim_transforms.records.codec import canonical_json, to_plain
 from sim_transforms.records.items import MEDIA_SCHEMA, OFFSETS_SCHEMA, FailedItem
-from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
+from sim_transforms.records.ledger import CLIPS, LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import PreprocessSettings, Settings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
-from sim_transforms.write_examples import CLIPS, ShardReport
+from sim_transforms.write_examples import ShardReport
 
 MEDIA_FILE = "media.parquet"
 _SHOWN = 10

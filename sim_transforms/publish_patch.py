@@ -22,6 +22,7 @@ from sim_transforms.hnsw.partition import shard_cap
 from sim_transforms.hnsw.patch_whole import Change, shard_loads
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.measure_recall import ExactAnswer, recall_rank
+from sim_transforms.media.parts import SOURCE_ID, START
 from sim_transforms.merge_shards import part_paths
 from sim_transforms.patch_version import PlannedPatch
 from sim_transforms.publish_version import FILES, ROW_GROUP_ITEMS, join_parts, measure_version
@@ -45,7 +46,7 @@ class CatalogChange:
         deleted: [g] int32 rows of items that are gone, replaced or rejected now.
         updates: items of which all but the media has changed.
         fresh: item_id, label, split, digest, embedding and metadata of new and replaced items, by item_id.
-        metadata_columns: of the catalog: name -> Arrow type.
+        metadata_columns: of the catalog, and of clips their own: name -> Arrow type.
         digest: of the catalog as it is now.
     """
 
@@ -111,7 +112,8 @@ def write_patched_items(old: Path, target: Path, change: CatalogChange, rows: Ar
     """
     schema = items_schema(change.metadata_columns)
     extra = _extra_items(change, rows, schema)
-    dropped = pa.array(np.concatenate([change.deleted, [u.row for u in change.updates]]).astype(np.int32))
+    updated = [place.row for update in change.updates for place in update.places]
+    dropped = pa.array(np.concatenate([change.deleted, updated]).astype(np.int32))
     with pq.ParquetWriter(target, schema) as writer:
         pending = schema.empty_table()
         for piece in _merged(old, extra, dropped, schema):
@@ -126,16 +128,19 @@ def write_patched_items(old: Path, target: Path, change: CatalogChange, rows: Ar
 def _extra_items(change: CatalogChange, rows: Array, schema: pa.Schema) -> pa.Table:
     """New, replaced and updated items, by row."""
     fresh = change.fresh.drop_columns(["embedding"]).add_column(0, "row", pa.array(rows, pa.int32()))
-    updated = [_record(difference) for difference in change.updates]
+    updated = [record for difference in change.updates for record in _records(difference)]
     tables = [fresh.select(schema.names).cast(schema), pa.Table.from_pylist(updated, schema)]
     return pa.concat_tables(tables).sort_by("row")
 
 
-def _record(difference: Difference) -> dict[str, Any]:
+def _records(difference: Difference) -> Iterator[dict[str, Any]]:
+    """The rows of an item, or of all clips of a sound, as the catalog has them now."""
     known = difference.reference
     assert known is not None
-    own = {"row": difference.row, "item_id": known.item_id, "label": known.label}
-    return {**dict(known.metadata), **own, "digest": difference.digest}
+    for place in difference.places:
+        clip = {} if place.start is None else {SOURCE_ID: known.item_id, START: place.start}
+        own = {"row": place.row, "item_id": place.item_id, "label": known.label, "digest": difference.digest}
+        yield {**dict(known.metadata), **clip, **own}
 
 
 def _merged(old: Path, extra: pa.Table, dropped: pa.Array, schema: pa.Schema) -> Iterator[pa.Table]:

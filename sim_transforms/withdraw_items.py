@@ -1,12 +1,12 @@
 """Items that must go from a published version -> the change that takes them out, and nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from sim_transforms.diff_catalog import Difference
+from sim_transforms.diff_catalog import Difference, Place
 from sim_transforms.hnsw.file_format import read_vector
 from sim_transforms.hnsw.open_index import CENTROIDS
 from sim_transforms.publish_patch import CatalogChange, catalog_digest
@@ -16,18 +16,21 @@ from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.settings.stages import Settings
 
 
-def withdrawal(manifest: VersionManifest, rows: Mapping[str, int]) -> CatalogChange:
+def withdrawal(manifest: VersionManifest, rows: Mapping[str, Sequence[int]]) -> CatalogChange:
     """The change that deletes items.
 
     Args:
         manifest: of the version.
-        rows: item -> row.
+        rows: item -> its row, or those of a sound's clips.
     """
     columns = manifest.metadata_columns
     fresh = embeddings_schema(manifest.dimension, columns).empty_table()
-    gone = [Difference("removed", item_id, row, "", None) for item_id, row in sorted(rows.items())]
+    gone = [
+        Difference("removed", item_id, tuple(Place(row, item_id) for row in of), "", None)
+        for item_id, of in sorted(rows.items())
+    ]
     return CatalogChange(
-        deleted=np.array(sorted(rows.values()), np.int32),
+        deleted=np.array(sorted(row for of in rows.values() for row in of), np.int32),
         updates=(),
         fresh=fresh,
         metadata_columns=columns,
@@ -44,7 +47,7 @@ def settings_of_version(manifest: VersionManifest, settings: Settings) -> Settin
     return replace(settings, index=index, search=replace(settings.search, probe=probe))
 
 
-def shown_by_centroid(folder: Path, manifest: VersionManifest, rows: Mapping[str, int]) -> bool:
+def shown_by_centroid(folder: Path, manifest: VersionManifest, rows: Mapping[str, Sequence[int]]) -> bool:
     """Whether the centroid of a shard is the vector of one of the items, as that of a shard with one item is.
 
     A patch keeps the centroids, and would publish such a vector again; of layout routed it is not asked.
@@ -52,5 +55,5 @@ def shown_by_centroid(folder: Path, manifest: VersionManifest, rows: Mapping[str
     if manifest.index is None:
         return False
     centroids = load_array(folder / CENTROIDS)
-    vectors = (read_vector(folder / "index.hnsw", row) for row in rows.values())
+    vectors = (read_vector(folder / "index.hnsw", row) for of in rows.values() for row in of)
     return any(bool(np.isclose(centroids, vector, rtol=1e-4, atol=1e-6).all(axis=1).any()) for vector in vectors)

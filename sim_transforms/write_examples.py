@@ -21,7 +21,7 @@ from sim_transforms.media.fetch_ahead import FetchAhead
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
 from sim_transforms.media.parts import SOURCE_ID, START, FileFacts, clip_id
 from sim_transforms.records.items import FailedItem, MediaRef, shard_of
-from sim_transforms.records.ledger import LedgerEntry
+from sim_transforms.records.ledger import CLIPS, LedgerEntry
 from sim_transforms.records.manifests import FileEntry
 from sim_transforms.records.media import MediaShape
 from sim_transforms.storage.checksums import file_entry
@@ -29,7 +29,6 @@ from sim_transforms.storage.files import replace_file
 from sim_transforms.storage.tfrecord import frame
 
 STAGE = "preprocess"
-CLIPS = "clips"
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,13 @@ class DecodedMedia:
         """Whether the item was preprocessed here; what a reindex has added was not."""
         return item_id in self._places
 
+    @property
+    def item_ids(self) -> list[str]:
+        """Of all records, in the order of offsets.parquet: by shard and place, so that clips follow by their starts."""
+        return list(self._places)
+
     def pixels(self, item_ids: Sequence[str]) -> Array:
-        """[n, *shape] of the decoded media's dtype; raises NotFound for an item that is not there."""
+        """[n, *shape] of the decoded media's dtype, of clips samples; raises NotFound for an item that is not there."""
         return np.stack([self._one(item_id) for item_id in item_ids])
 
     def _one(self, item_id: str) -> Array:

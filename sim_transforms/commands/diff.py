@@ -1,4 +1,7 @@
-"""`ruiji versions diff`: which items came, went and changed, and whose neighbours changed most."""
+"""`ruiji versions diff`: which items came, went and changed, and whose neighbours changed most.
+
+Of two versions of clips, sounds are what came, went and changed; clips are asked for the nearest other sounds.
+"""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -12,7 +15,9 @@ import pyarrow.compute as pc
 from sim_transforms.commands.compared import counted
 from sim_transforms.commands.version_vectors import VersionVectors, ids_of
 from sim_transforms.errors import UsageError
+from sim_transforms.lookup.clips import SOURCE_ID, sounds_near
 from sim_transforms.lookup.open import OpenVersion, open_version
+from sim_transforms.media.parts import sound_of
 from sim_transforms.quality.sample import rank
 from sim_transforms.report.diff_page import QueryChange, VersionDiff, shown_items, write_diff_page
 
@@ -43,23 +48,26 @@ def diff(store_url: str, before: str, after: str | None, *, queries: int = 1000,
         raise UsageError(f"--queries: found {queries}; at least 0 is expected")
     old, new = open_version(store_url, before), open_version(store_url, after)
     places = _Places(old, new)
+    are_clips = all(opened.manifest.clips is not None for opened in (old, new))
+    items = _Sounds(old, new) if are_clips else places
     changes = _query_changes(old, new, places.sample(queries, seed))
     differing = sorted((c for c in changes if c.lost), key=lambda c: (-c.lost, c.item_id))
     shares = [c.kept / (c.kept + c.lost) for c in changes if c.kept + c.lost]
     return VersionDiff(
         before=old.version,
         after=new.version,
-        items_before=old.manifest.items,
-        items_after=new.manifest.items,
-        added=places.added,
-        removed=places.removed,
-        changed=places.changed(),
-        compared_by=places.compared_by,
+        items_before=items.before,
+        items_after=items.after,
+        added=items.added,
+        removed=items.removed,
+        changed=items.changed(),
+        compared_by=items.compared_by,
         same_model=old.manifest.model == new.manifest.model,
         sampled=len(changes),
         differing=len(differing),
         mean_kept=float(np.mean(shares)) if shares else 1.0,
         most_changed=tuple(differing[:SHOWN_QUERIES]),
+        clips=(old.manifest.items, new.manifest.items) if are_clips else None,
     )
 
 
@@ -67,12 +75,14 @@ class _Places:
     """Where the items of two versions stand in each.
 
     Attributes:
+        before, after: items of the old and the new version.
         added, removed: ids in the new, the old version alone, sorted.
         compared_by: "digest" where both know digests, else "vectors", by which items without one are compared too.
     """
 
     def __init__(self, old: OpenVersion, new: OpenVersion) -> None:
         self._old, self._new = old, new
+        self.before, self.after = old.manifest.items, new.manifest.items
         self._old_ids, self._new_ids = (ids_of(v) for v in (old, new))
         found = pc.index_in(self._new_ids, value_set=self._old_ids)
         is_added = np.asarray(pc.is_null(found))
@@ -109,6 +119,38 @@ class _Places:
         return heapq.nsmallest(count, both, key=lambda item_id: (rank(item_id, seed), item_id))
 
 
+class _Sounds:
+    """The sounds of two versions of clips; all clips of a sound hold the digest of its file.
+
+    Attributes:
+        before, after: sounds of the old and the new version.
+        added, removed: ids of sounds in the new, the old version alone, sorted.
+        compared_by: "digest".
+    """
+
+    compared_by = "digest"
+
+    def __init__(self, old: OpenVersion, new: OpenVersion) -> None:
+        self._old, self._new = (_digests_of_sounds(opened.items) for opened in (old, new))
+        self.before, self.after = len(self._old), len(self._new)
+        self.added = tuple(sorted(self._new.keys() - self._old.keys()))
+        self.removed = tuple(sorted(self._old.keys() - self._new.keys()))
+
+    def changed(self) -> tuple[str, ...]:
+        """Ids in both versions whose files differ, or were cut into other clips."""
+        return tuple(sorted(sound for sound in self._old.keys() & self._new.keys() if self._differs(sound)))
+
+    def _differs(self, sound: str) -> bool:
+        return self._old[sound] != self._new[sound]
+
+
+def _digests_of_sounds(items: pa.Table) -> dict[str, tuple[str, int]]:
+    """Digest of the file, and number of clips, of each sound."""
+    sounds = items.select([SOURCE_ID, "digest"]).group_by(SOURCE_ID).aggregate([("digest", "min"), ([], "count_all")])
+    columns = (sounds.column(name).to_pylist() for name in (SOURCE_ID, "digest_min", "count_all"))
+    return {sound: (digest, count) for sound, digest, count in zip(*columns, strict=True)}
+
+
 def not_same(old: Array, new: Array) -> Array:
     """[n] bool: whose vectors, [n, d] float32 each, differ in a byte; all where the dimensions do."""
     if old.shape != new.shape:
@@ -130,11 +172,15 @@ def _query_changes(old: OpenVersion, new: OpenVersion, item_ids: Sequence[str]) 
 
 
 def _neighbors(opened: OpenVersion, item_ids: Sequence[str]) -> list[tuple[str, ...]]:
-    """Ids of the nearest items of each item in a version, itself left out."""
+    """Ids of the nearest items of each item in a version, itself left out; of clips of the nearest other sounds."""
     if not item_ids:
         return []
     places = np.asarray(pc.index_in(pa.array(item_ids, pa.large_string()), value_set=ids_of(opened)))
-    answers = opened.search(VersionVectors(opened).at(places.astype(np.int64)), NEIGHBORS + 1)
+    vectors = VersionVectors(opened).at(places.astype(np.int64))
+    if opened.manifest.clips is not None:
+        near = sounds_near(opened, vectors, [sound_of(item_id) for item_id in item_ids], NEIGHBORS)
+        return [tuple(sound_of(match.item_id) for match in matches) for matches in near]
+    answers = opened.search(vectors, NEIGHBORS + 1)
     return [
         tuple([match.item_id for match in matches if match.item_id != item_id][:NEIGHBORS])
         for item_id, matches in zip(item_ids, answers, strict=True)
@@ -152,10 +198,12 @@ def diff_text(found: VersionDiff) -> str:
     counts = ", ".join(f"{len(ids):,} {kind}" for kind, ids in kinds)
     lines = [
         f"version    {found.before} -> {found.after}{'' if found.same_model else ', made with another model'}",
-        f"items      {found.items_before:,} -> {found.items_after:,}: {counts} (by {found.compared_by})",
+        f"{'sounds' if found.clips else 'items':<10} {found.items_before:,} -> {found.items_after:,}: {counts} "
+        f"(by {found.compared_by})",
+        *([f"clips      {found.clips[0]:,} -> {found.clips[1]:,}"] if found.clips else []),
         *(f"{kind:<10} {_some(ids)}" for kind, ids in kinds if ids),
         f"neighbours {found.differing:,} of {counted(found.sampled, 'sampled query', 'sampled queries')} have other "
-        f"nearest ten; {100 * found.mean_kept:.1f} % of the neighbours stay",
+        f"nearest ten{' sounds' if found.clips else ''}; {100 * found.mean_kept:.1f} % of the neighbours stay",
     ]
     for query in found.most_changed:
         gone = [item_id for item_id in query.before if item_id not in query.after]

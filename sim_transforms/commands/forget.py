@@ -4,19 +4,20 @@ The version without the items is published by `pipelines/forget.py`, because tha
 is `forget_artefacts.py`. Removing a version follows the protocol of gc (`storage/README.md`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sim_transforms.commands.compared import counted
 from sim_transforms.commands.forget_artefacts import Taken
-from sim_transforms.commands.whereabouts import iso_time, rows_in_version
+from sim_transforms.commands.whereabouts import holds_clips, iso_time, rows_in_version
 from sim_transforms.errors import DamagedArtefact, NotForgotten, NotFound, RuijiError, UsageError
+from sim_transforms.media.parts import sound_of
 from sim_transforms.records.codec import to_plain
 from sim_transforms.storage.collect import Folder, version_folders, why_named
 from sim_transforms.storage.leases import READERS, fresh_holds, store_seconds
 from sim_transforms.storage.object_store import LeavesUnfinished, ObjectStore
-from sim_transforms.storage.versions import latest, remove_version
+from sim_transforms.storage.versions import latest, list_versions, remove_version
 
 Outcome = Literal["deleted", "due", "remains"]
 
@@ -51,13 +52,13 @@ class Published:
 
     Attributes:
         how: patched, rebuilt, or unchanged where LATEST held none of the items.
-        rows: item -> row in `before`.
+        rows: item -> its row in `before`, or those of a sound's clips.
     """
 
     before: str | None
     version: str | None
     how: str
-    rows: Mapping[str, int]
+    rows: Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,32 @@ def check_within(hours: float) -> float:
     if not 0 <= hours < float("inf"):
         raise UsageError(f"--within: found {hours}; hours, 0 or more, are expected")
     return hours * 3600
+
+
+def check_whole_sounds(store: ObjectStore, ids: Collection[str], known: Collection[str]) -> None:
+    """Refuses the ids of clips: a sound is forgotten whole.
+
+    Args:
+        store: of the versions.
+        ids: to be forgotten.
+        known: items of the catalog, which are no clips whatever their ids look like.
+
+    Raises:
+        UsageError: an id is that of a clip in some version.
+    """
+    alike = sorted(item_id for item_id in ids if sound_of(item_id) and item_id not in known)
+    for info in list_versions(store) if alike else ():
+        try:
+            clips = holds_clips(store, info.version)
+            found = rows_in_version(store, info.version, alike, clips) if clips else {}
+        except (NotFound, DamagedArtefact):
+            continue
+        single = next((i for i, rows in sorted(found.items()) if [row.item_id for row in rows] == [i]), None)
+        if single is not None:
+            raise UsageError(
+                f"{single!r} is a clip of the sound {sound_of(single)!r}, and a sound is forgotten whole: give "
+                f"{sound_of(single)!r}. Nothing was removed"
+            )
 
 
 def check_catalog(source: str, rows: Mapping[str, int | None], is_kept: bool) -> None:
@@ -119,7 +146,7 @@ def forget_versions(store: ObjectStore, ids: Sequence[str], within_seconds: floa
 def _items_in(store: ObjectStore, version: str, ids: Sequence[str]) -> tuple[str, ...] | None:
     """The items that a version holds; null where it cannot be told."""
     try:
-        return tuple(sorted(rows_in_version(store, version, ids)))
+        return tuple(sorted(rows_in_version(store, version, ids, holds_clips(store, version))))
     except (NotFound, DamagedArtefact):
         return None
 
@@ -204,9 +231,9 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
 
 
 def _item_json(item_id: str, receipt: Receipt) -> dict[str, Any]:
-    row = receipt.published.rows.get(item_id)
+    rows = receipt.published.rows.get(item_id)
     return {
-        "index": None if row is None else {"version": receipt.published.before, "row": row},
+        "index": None if rows is None else {"version": receipt.published.before, "row": rows[0], "rows": list(rows)},
         "files": list(receipt.taken.places.get(item_id, ())),
         **{
             o: [v.version for v in receipt.older if v.outcome == o and item_id in v.items]
@@ -234,10 +261,15 @@ def receipt_text(receipt: Receipt) -> str:
 
 def _from(item_id: str, receipt: Receipt) -> str:
     found = _item_json(item_id, receipt)
-    places = [f"row {found['index']['row']} of {found['index']['version']}"] if found["index"] else []
+    index = found["index"]
+    places = [f"{_rows(index['rows'])} of {index['version']}"] if index else []
     places += found["files"]
     places += [counted(len(found["deleted"]), "older version")] if found["deleted"] else []
     return f"removed from {', '.join(places)}" if places else "removed from nowhere yet"
+
+
+def _rows(rows: Sequence[int]) -> str:
+    return f"row {rows[0]}" if len(rows) == 1 else f"{len(rows):,} rows of clips"
 
 
 def _version_line(version: OlderVersion) -> str:

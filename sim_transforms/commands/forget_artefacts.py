@@ -4,16 +4,12 @@ Each artefact is written aside and swapped in, whole or not at all; files that h
 What is done already finds nothing to do, so that a killed run is completed by the next.
 """
 
-import hashlib
 import html
-import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,18 +17,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import example_file
+from sim_transforms.commands.forget_accounts import Removed, accounts_without, digest_without, statistics_without
 from sim_transforms.commands.whereabouts import files_with
 from sim_transforms.errors import DamagedArtefact
-from sim_transforms.records.codec import canonical_json, from_plain
-from sim_transforms.records.items import shard_of
-from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
+from sim_transforms.records.codec import canonical_json
+from sim_transforms.records.ledger import CLIPS, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, FileEntry
 from sim_transforms.runs.folders import recover, staged_folder
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import replace_file, write_file
 from sim_transforms.storage.tfrecord import read_record
-
-Array = np.ndarray[Any, Any]
 
 _PAGES = ("report", "evaluation")
 _GROUP = 16_384  # rows of a row group, as the embed job writes them
@@ -51,8 +45,13 @@ class Taken:
     pages: tuple[str, ...]
 
 
-def forget_artefacts(workdir: Path, ids: Collection[str]) -> Taken:
+def forget_artefacts(workdir: Path, ids: Collection[str], clips: bool = False) -> Taken:
     """Takes items out of everything that a working directory holds but the model; the caller holds its lock.
+
+    Args:
+        workdir: the working directory.
+        ids: of items of the catalog, whose clips go with them.
+        clips: whether what the index has rejected are clips of theirs.
 
     Raises:
         DamagedArtefact: an artefact is not what its manifest says; those before it are done.
@@ -66,8 +65,8 @@ def forget_artefacts(workdir: Path, ids: Collection[str]) -> Taken:
             _note(found, forget(workdir / name, ids), name)
     if (workdir / "sources").is_dir():
         _note(found, _forget_rows(workdir / "sources", "*.parquet", ids), "sources")
-    for name in ("rejects.parquet", "index_rejects.parquet"):
-        _note(found, _forget_rows(workdir, name, ids), "")
+    for name, of_clips in (("rejects.parquet", False), ("index_rejects.parquet", clips)):
+        _note(found, _forget_rows(workdir, name, ids, of_clips), "")
     pages = tuple(name for name in _PAGES if _shows(workdir / name, ids))
     for name in pages:
         shutil.rmtree(workdir / name)
@@ -86,87 +85,99 @@ def _note(found: dict[str, list[str]], taken: Mapping[str, Sequence[str]], folde
 
 
 def forget_examples(folder: Path, ids: Collection[str]) -> dict[str, list[str]]:
-    """Writes `examples/` anew without some items: item -> files that held it.
+    """Writes `examples/` anew without some items, or all clips of some sounds: item -> files that held it.
 
-    Only the TFRecord files that hold one of them are written, and the accounts: offsets, rejects, ledger, statistics,
-    manifest. The graph of TensorFlow Transform stays: it holds means over all items, as the model does.
+    Only the TFRecord files that hold one of them are written, and the accounts: offsets, facts of the files, rejects,
+    ledger, statistics, manifest. The graph of TensorFlow Transform stays: it holds means over all items, as the model
+    does.
 
     Raises:
         NotFound: the folder has no manifest.
-        DamagedArtefact: a record is not where the offsets say.
+        DamagedArtefact: a record is not where the offsets say, or a table is missing.
     """
     manifest = ExamplesManifest.load(folder)
-    offsets, rejects = pq.read_table(folder / "offsets.parquet"), pq.read_table(folder / "rejects.parquet")
-    gone, refused = _with(offsets, ids), _with(rejects, ids)
-    if not gone.num_rows and not refused.num_rows:
+    clips = manifest.media.clips is not None
+    offsets, *others = (_table(folder / f"{name}.parquet") for name in ("offsets", "media", "rejects"))
+    gone, left = _with(offsets, ids, clips), _without(offsets, ids, clips)
+    removed = Removed(gone, *(_with(table, ids) for table in others))
+    if not any(table.num_rows for table in (removed.records, removed.files, removed.refused)):
         return {}
     touched = sorted(set(gone.column("shard").to_pylist()))
     names = [example_file(shard, manifest.shards) for shard in touched]
-    accounts = ("ledger.json", "offsets.parquet", "rejects.parquet", "statistics.json")
+    accounts = ("ledger.json", "media.parquet", "offsets.parquet", "rejects.parquet", "statistics.json")
     with staged_folder(folder) as new:
         _take_over(folder, new, {*names, *accounts, "manifest.json"})
         for shard, name in zip(touched, names, strict=True):
             _check_gone(folder / name, _of_shard(gone, shard))
-            _copy_records(folder / name, new / name, _of_shard(_without(offsets, ids), shard))
-        pq.write_table(_moved(_without(offsets, ids), touched), new / "offsets.parquet")
-        pq.write_table(_without(rejects, ids), new / "rejects.parquet")
-        entries = _accounted(folder / "ledger.json", manifest, gone, refused)
-        totals = balance("forget", entries)
+            _copy_records(folder / name, new / name, _of_shard(left, shard))
+        pq.write_table(_moved(left, touched), new / "offsets.parquet")
+        for name, table in zip(("media.parquet", "rejects.parquet"), others, strict=True):
+            pq.write_table(_without(table, ids), new / name)
+        entries = accounts_without(folder / "ledger.json", manifest, removed)
+        totals = balance("forget", (entry for entry in entries if entry.stage != CLIPS))
         write_file(new / "ledger.json", canonical_json(entries).encode())
         files = _entries(new, manifest.files, {*names, *accounts})
-        statistics = _statistics(folder, manifest, gone, refused, totals)
+        statistics = statistics_without(folder / "statistics.json", manifest, removed)
+        statistics |= {"files": totals.items_out, "items": left.num_rows}
         statistics["record_bytes"] = sum(entry.size_bytes for entry in files if entry.name.endswith(".tfrecord"))
         write_file(new / "statistics.json", canonical_json(statistics).encode())
         described = replace(
             manifest,
-            items=totals.items_out,
-            catalog_digest=_digest_without(manifest.catalog_digest, gone, refused),
+            items=left.num_rows,
+            catalog_digest=digest_without(manifest.catalog_digest, removed.item_ids()),
             labels=tuple(sorted(label for label in statistics["labels"] if label)),
             ledger=totals,
             files=_entries(new, files, {"statistics.json"}),
         )
         write_file(new / "manifest.json", canonical_json(described).encode())
-    held = {r["item_id"]: [example_file(r["shard"], manifest.shards)] for r in gone.to_pylist()}
-    return held | {item_id: ["rejects.parquet"] for item_id in refused.column("item_id").to_pylist()}
+    return removed.places(manifest)
+
+
+def _table(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise DamagedArtefact(f"{path} is missing; run `ruiji preprocess` to write the examples anew")
+    return pq.read_table(path)
 
 
 def forget_embeddings(folder: Path, ids: Collection[str]) -> dict[str, list[str]]:
-    """Writes `embeddings/` anew without some items: item -> file that held it; a file that is left empty goes.
+    """Writes `embeddings/` anew without some items, or all clips of some sounds: item -> file that held it.
+
+    A file that is left empty goes.
 
     Raises:
         NotFound: the folder has no manifest.
     """
     manifest = EmbeddingsManifest.load(folder)
-    held = files_with(folder, "embeddings-*.parquet", ids)
+    clips = manifest.clips is not None
+    held = files_with(folder, "embeddings-*.parquet", ids, clips)
     if not held:
         return {}
+    gone: list[str] = []
     with staged_folder(folder) as new:
         _take_over(folder, new, {*held, "manifest.json"})
         for name in held:
-            left = _without(pq.ParquetFile(folder / name).read(), ids)
+            table = pq.ParquetFile(folder / name).read()
+            left = _without(table, ids, clips)
+            gone += _with(table, ids, clips).column("item_id").to_pylist()
             if left.num_rows:
                 pq.write_table(left, new / name, row_group_size=_GROUP)
-        count = sum(len(found) for found in held.values())
-        gone = pa.table({"item_id": pa.array(sorted(i for found in held.values() for i in found), pa.string())})
-        ledger = replace(
-            manifest.ledger, items_in=manifest.ledger.items_in - count, items_out=manifest.ledger.items_out - count
-        )
+        ledger, count = manifest.ledger, len(gone)
         described = replace(
             manifest,
             items=manifest.items - count,
-            catalog_digest=_digest_without(manifest.catalog_digest, gone, gone.slice(0, 0)),
-            ledger=ledger,
+            catalog_digest=digest_without(manifest.catalog_digest, gone),
+            ledger=replace(ledger, items_in=ledger.items_in - count, items_out=ledger.items_out - count),
             files=_entries(new, tuple(e for e in manifest.files if (new / e.name).is_file()), set(held)),
         )
         write_file(new / "manifest.json", canonical_json(described).encode())
-    return {item_id: [name] for name, found in held.items() for item_id in found}
+    return {item_id: [name for name, found in held.items() if item_id in found] for item_id in _all(held)}
 
 
-def _forget_rows(folder: Path, pattern: str, ids: Collection[str]) -> dict[str, list[str]]:
-    """Writes the Parquet files of a folder that hold some items anew without them."""
-    held = files_with(folder, pattern, ids)
+def _forget_rows(folder: Path, pattern: str, ids: Collection[str], clips: bool = False) -> dict[str, list[str]]:
+    """Writes the Parquet files of a folder that hold some items, or clips of some sounds, anew without them."""
+    held = files_with(folder, pattern, ids, clips)
     for name in held:
-        left = _without(pq.ParquetFile(folder / name).read(), ids)
+        left = _without(pq.ParquetFile(folder / name).read(), ids, clips)
         with replace_file(folder / name) as temporary:
             pq.write_table(left, temporary)
     return {item_id: [name for name, found in held.items() if item_id in found] for item_id in _all(held)}
@@ -183,17 +194,19 @@ def _shows(folder: Path, ids: Collection[str]) -> bool:
     return any(text in content for content in contents for text in sought)
 
 
-def _is_one_of(table: pa.Table, ids: Collection[str]) -> pa.ChunkedArray:
-    return pc.is_in(table.column("item_id"), value_set=pa.array(sorted(ids), table.schema.field("item_id").type))
+def _is_one_of(table: pa.Table, ids: Collection[str], clips: bool) -> pa.ChunkedArray:
+    column, kind = table.column("item_id"), table.schema.field("item_id").type
+    named = pc.replace_substring_regex(column, "#[^#]*$", "") if clips else column
+    return pc.is_in(named, value_set=pa.array(sorted(ids), kind))
 
 
-def _with(table: pa.Table, ids: Collection[str]) -> pa.Table:
-    return table.filter(_is_one_of(table, ids))
+def _with(table: pa.Table, ids: Collection[str], clips: bool = False) -> pa.Table:
+    return table.filter(_is_one_of(table, ids, clips))
 
 
-def _without(table: pa.Table, ids: Collection[str]) -> pa.Table:
+def _without(table: pa.Table, ids: Collection[str], clips: bool = False) -> pa.Table:
     # Copied, so that no buffer with the item is written again.
-    return table.filter(pc.invert(_is_one_of(table, ids))).combine_chunks()
+    return table.filter(pc.invert(_is_one_of(table, ids, clips))).combine_chunks()
 
 
 def _of_shard(table: pa.Table, shard: int) -> pa.Table:
@@ -248,55 +261,3 @@ def _moved(kept: pa.Table, shards: Sequence[int]) -> pa.Table:
 def _entries(new: Path, files: Sequence[FileEntry], changed: set[str]) -> tuple[FileEntry, ...]:
     """Entries of a manifest, those of changed files made anew where they are written already."""
     return tuple(file_entry(new, e.name) if e.name in changed and (new / e.name).is_file() else e for e in files)
-
-
-def _accounted(path: Path, manifest: ExamplesManifest, gone: pa.Table, refused: pa.Table) -> list[LedgerEntry]:
-    """The ledger without the items, whose shards took in one less each."""
-    out = Counter(example_file(shard, manifest.shards) for shard in gone.column("shard").to_pylist())
-    rejected: Counter[str] = Counter()
-    for row in refused.to_pylist():
-        own = example_file(shard_of(row["item_id"], manifest.shards), manifest.shards)
-        rejected["rows" if row["stage"] == "catalog" else own] += 1
-    entries = [from_plain(LedgerEntry, entry, source=str(path)) for entry in _json(path)]
-    return [
-        replace(
-            entry,
-            items_in=entry.items_in - out[entry.shard] - rejected[entry.shard],
-            items_out=entry.items_out - out[entry.shard],
-            rejected=entry.rejected - rejected[entry.shard],
-        )
-        for entry in entries
-    ]
-
-
-def _statistics(
-    folder: Path, manifest: ExamplesManifest, gone: pa.Table, refused: pa.Table, totals: LedgerTotals
-) -> dict[str, Any]:
-    known = _json(folder / "statistics.json")
-    labels: dict[str, Counter[str]] = {label: Counter(counts) for label, counts in known["labels"].items()}
-    for row in gone.to_pylist():
-        labels[row["label"]][row["split"]] -= 1
-    reasons = Counter(known["rejected"])
-    reasons.subtract(refused.column("reason").to_pylist())
-    media_bytes = int(np.prod(manifest.media.shape)) * np.dtype(manifest.media.dtype).itemsize
-    left = {label: {split: n for split, n in sorted(counts.items()) if n} for label, counts in sorted(labels.items())}
-    return {
-        **known,
-        "items": totals.items_out,
-        "labels": {label: counts for label, counts in left.items() if counts},
-        "media_bytes": known["media_bytes"] - media_bytes * gone.num_rows,
-        "rejected": {reason: n for reason, n in sorted(reasons.items()) if n},
-    }
-
-
-def _digest_without(digest: str, gone: pa.Table, refused: pa.Table) -> str:
-    """Digest of what is left, from that of before and the items that went."""
-    ids = sorted({*gone.column("item_id").to_pylist(), *refused.column("item_id").to_pylist()})
-    return hashlib.sha256(repr((digest, "without", ids)).encode()).hexdigest()
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DamagedArtefact(f"{path} is no JSON: {error}") from error

@@ -12,14 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
+from sim_transforms.commands.thumbnails import media_png
 from sim_transforms.commands.version_vectors import VersionVectors, ids_of
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.lookup.clips import sounds_near
 from sim_transforms.lookup.open import Match, OpenVersion, open_version
+from sim_transforms.media.parts import sound_of
 from sim_transforms.quality.exact import exact_neighbors
 from sim_transforms.quality.recall import recall_interval
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
-from sim_transforms.report.page import picture_png, write_report
+from sim_transforms.report.page import write_report
 
 Array = np.ndarray[Any, Any]
 
@@ -112,15 +115,14 @@ def _sections(
 ) -> tuple[Section, ...]:
     """Mistakes first, then some queries of each class, known and unseen apart."""
     queries = np.flatnonzero((items.splits == "test") & (items.labels != ""))
-    answers = version.search(items.vectors[queries], NEIGHBORS + 1)
-    found = {
-        row: [m for m in matches if m.item_id != items.item_ids[row]][:NEIGHBORS]
-        for row, matches in zip(queries.tolist(), answers, strict=True)
-    }
+    if version.manifest.clips is not None and not len(queries):
+        return _sounds(version, items, media)
+    found = _neighbors(version, items, queries)
     wrong = [r for r, m in found.items() if m and m[0].metadata.get("label") != items.labels[r]]
     seen = _some_of_each(items, [r for r in found if items.labels[r] in known])
     unseen = _some_of_each(items, [r for r in found if items.labels[r] not in known])
-    shown = f"{len(wrong)} of {len(queries)} test items have a nearest neighbour of another class"
+    kind = "test items" if version.manifest.clips is None else "test clips"
+    shown = f"{len(wrong)} of {len(queries)} {kind} have a nearest neighbour of another class"
     mistakes = f"{shown}; the first {MOST_ROWS} are shown." if len(wrong) > MOST_ROWS else f"{shown}."
     parts = (
         ("Mistakes", mistakes, wrong[:MOST_ROWS]),
@@ -131,6 +133,27 @@ def _sections(
     return tuple(section for section in made if section.rows or section.title == "Mistakes")
 
 
+def _neighbors(version: OpenVersion, items: EmbeddedItems, queries: Array) -> dict[int, list[Match]]:
+    """The nearest items of some rows; of clips the nearest clip each of the nearest other sounds."""
+    if version.manifest.clips is None:
+        answers = version.search(items.vectors[queries], NEIGHBORS + 1)
+        pairs = zip(queries.tolist(), answers, strict=True)
+        return {row: [m for m in found if m.item_id != items.item_ids[row]][:NEIGHBORS] for row, found in pairs}
+    sounds = [sound_of(item_id) for item_id in items.item_ids[queries].tolist()]
+    return dict(zip(queries.tolist(), sounds_near(version, items.vectors[queries], sounds, NEIGHBORS), strict=True))
+
+
+def _sounds(version: OpenVersion, items: EmbeddedItems, media: DecodedMedia) -> tuple[Section, ...]:
+    """Of a catalog without test items with labels: the first clip of some sounds, no answer right or wrong."""
+    first: dict[str, int] = {}
+    for row, item_id in enumerate(items.item_ids.tolist()):
+        first.setdefault(sound_of(item_id), row)
+    rows = np.array([first[sound] for sound in sorted(first)[:MOST_ROWS]], np.int64)
+    found = _neighbors(version, items, rows)
+    note = "The first clip of some sounds, and the nearest clips of other sounds."
+    return (Section("Sounds", note, tuple(_row(items, media, row, found[row], judged=False) for row in found)),)
+
+
 def _some_of_each(items: EmbeddedItems, rows: list[int]) -> list[int]:
     """The first PER_CLASS rows of each class, by item_id."""
     by_class: dict[str, list[int]] = {}
@@ -139,12 +162,18 @@ def _some_of_each(items: EmbeddedItems, rows: list[int]) -> list[int]:
     return [row for rows in by_class.values() for row in rows[:PER_CLASS]][:MOST_ROWS]
 
 
-def _row(items: EmbeddedItems, media: DecodedMedia, row: int, matches: Sequence[Match]) -> Row:
+def _row(items: EmbeddedItems, media: DecodedMedia, row: int, matches: Sequence[Match], *, judged: bool = True) -> Row:
     label = str(items.labels[row])
     ids = [str(items.item_ids[row]), *(m.item_id for m in matches)]
-    pictures = [picture_png(media.pixels([i])[0]) if i in media else None for i in ids]
+    pictures = [media_png(media.pixels([i])[0], media.manifest.media) if i in media else None for i in ids]
     neighbors = tuple(
-        Tile(m.item_id, str(m.metadata.get("label") or ""), png, m.distance, m.metadata.get("label") == label)
+        Tile(
+            m.item_id,
+            str(m.metadata.get("label") or ""),
+            png,
+            m.distance,
+            m.metadata.get("label") == label if judged else None,
+        )
         for m, png in zip(matches, pictures[1:], strict=True)
     )
     return Row(Tile(ids[0], label, pictures[0]), neighbors)

@@ -20,14 +20,16 @@ class RunSummary:
 
 
 def summary_json(summary: RunSummary) -> dict[str, Any]:
-    """The object that `--json` prints."""
+    """The object that `--json` prints; counts items of the catalog, and beside them the `clips` of sounds."""
     indexed = summary.indexed.results
-    ledger = summary.preprocessed.results["ledger"] if summary.preprocessed else _ledger_of_index(indexed)
+    accepted, lost = _indexed_items(indexed)
+    ledger = summary.preprocessed.results["ledger"] if summary.preprocessed else _ledger_of_index(accepted, lost)
     return {
         "version": indexed["version"],
         "items": ledger["items_in"],
-        "accepted": indexed["items"],
-        "rejected": ledger["rejected"] + (indexed["rejected"] if summary.preprocessed else 0),
+        "accepted": accepted,
+        **({"clips": indexed["items"]} if "sounds" in indexed else {}),
+        "rejected": ledger["rejected"] + (lost if summary.preprocessed else 0),
         "skipped": ledger["skipped"],
         "inferences": _inferences(summary.embedded),
         "recall_at_10": indexed["recall_at_10"],
@@ -39,16 +41,24 @@ def _inferences(embedded: StageResult | None) -> int:
     return 0 if embedded is None or embedded.skipped else int(embedded.results["inferences"])
 
 
-def _ledger_of_index(indexed: dict[str, Any]) -> dict[str, int]:
-    return {"items_in": indexed["items"] + indexed["rejected"], "rejected": indexed["rejected"], "skipped": 0}
+def _indexed_items(indexed: dict[str, Any]) -> tuple[int, int]:
+    """Items of the catalog that the index holds, and those that it refused: of sounds, all of whose clips it did."""
+    if "sounds" in indexed:
+        return indexed["sounds"], indexed["sounds_rejected"]
+    return indexed["items"], indexed["rejected"]
+
+
+def _ledger_of_index(accepted: int, lost: int) -> dict[str, int]:
+    return {"items_in": accepted + lost, "rejected": lost, "skipped": 0}
 
 
 def summary_text(summary: RunSummary) -> str:
     """The lines that a person reads."""
     counts, indexed = summary_json(summary), summary.indexed.results
     recall = counts["recall_at_10"]
+    clips = f" as {counts['clips']:,} clips" if "clips" in counts else ""
     lines = [
-        f"items      {counts['items']:,} in the catalog, {counts['accepted']:,} indexed, "
+        f"items      {counts['items']:,} in the catalog, {counts['accepted']:,} indexed{clips}, "
         f"{counts['rejected']:,} rejected, {counts['skipped']:,} skipped",
         f"inferences {counts['inferences']:,}",
         f"index      recall@10 {'-' if recall is None else format(recall, '.4f')} at ef_search {counts['ef_search']}"
@@ -72,13 +82,13 @@ def _speed(indexed: dict[str, Any]) -> str:
 
 
 def evaluation_text(evaluation: dict[str, Any]) -> str:
-    """precision@1 and MAP@R of the model and of raw pixels, on known and unseen classes."""
-    lines = []
+    """precision@1 and MAP@R of the model and of raw pixels, or raw spectra, on known and unseen classes."""
+    lines, kind = [], evaluation.get("raw_kind", "pixels")
     for classes in ("known", "unseen"):
         model, raw = evaluation.get(classes) or {}, (evaluation.get("raw") or {}).get(classes) or {}
         if not model:
             continue
         shown = f"precision@1 {model['precision_at_1']:.4f}, MAP@R {model['map_at_r']:.4f}"
-        beside = f" (raw pixels {raw['precision_at_1']:.4f}, {raw['map_at_r']:.4f})" if raw else ""
+        beside = f" (raw {kind} {raw['precision_at_1']:.4f}, {raw['map_at_r']:.4f})" if raw else ""
         lines.append(f"{classes:<10} {shown}{beside}")
     return "\n".join(lines) or "no test items with labels to evaluate"

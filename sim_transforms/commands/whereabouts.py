@@ -1,27 +1,30 @@
 """Where items stand: in the versions of a store, in the artefacts of a working directory, in its catalog.
 
 Only looks; `why` shows it and `forget` removes by it. Reads the columns that it needs, of the row groups that may hold
-an item, and no media.
+an item, and no media. What is made of sounds holds their clips, `<item_id>#<start>`: there the id of a sound stands for
+all its clips.
 """
 
 import difflib
 import itertools
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact, NotFound
 from sim_transforms.media.catalog import read_part, survey_catalog
+from sim_transforms.media.parts import sound_of
 from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
 from sim_transforms.records.items import FailedItem, MediaRef
 from sim_transforms.storage.object_store import ObjectStore
-from sim_transforms.storage.versions import object_name
+from sim_transforms.storage.versions import load_manifest, object_name
 
 ITEMS = "items.parquet"
 # Relative to the working directory: of preprocessing or reindex, of index, and the copy among the examples.
@@ -29,6 +32,7 @@ REJECTS = ("rejects.parquet", "index_rejects.parquet", "examples/rejects.parquet
 # Ids that are compared by spelling at most: a comparison takes some 20 microseconds.
 _MOST_COMPARED = 50_000
 _LENGTHS_APART = 3
+_Filters: TypeAlias = list[list[tuple[str, str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,22 @@ class Rejected:
     uri: str
     file: str
     written: str
+
+
+class IndexedRow(NamedTuple):
+    """A row of a version, and the id that it has there: of an item, or of a clip."""
+
+    item_id: str
+    row: int
+
+
+class RecordAt(NamedTuple):
+    """A record of `examples/`: whose, the number of its shard, its byte offset and length."""
+
+    item_id: str
+    shard: int
+    offset: int
+    length: int
 
 
 def iso_time(seconds: float) -> str:
@@ -73,16 +93,54 @@ def stored_items(store: ObjectStore, version: str) -> Iterator[Path]:
         yield copy
 
 
-def rows_in_version(store: ObjectStore, version: str, ids: Collection[str]) -> dict[str, int]:
-    """Row of each of the items that a version holds.
+def holds_clips(store: ObjectStore, version: str) -> bool:
+    """Whether the items of a version are clips; true too where no manifest tells, so that both are looked for."""
+    try:
+        return load_manifest(store, version).clips is not None
+    except (NotFound, DamagedArtefact):
+        return True
+
+
+def rows_in_version(
+    store: ObjectStore, version: str, ids: Collection[str], clips: bool
+) -> dict[str, tuple[IndexedRow, ...]]:
+    """The row of each of the items that a version holds, or those of the clips of each of the sounds, ascending.
+
+    Args:
+        store: that holds the version.
+        version: its id.
+        ids: of items, sounds or clips.
+        clips: whether its items are clips (`holds_clips`).
 
     Raises:
         NotFound: the version, or its items.parquet, is not there.
         DamagedArtefact: that file cannot be read.
     """
     with stored_items(store, version) as path:
-        found = _rows_with(path, ids, ["item_id", "row"])
-    return dict(zip(found.column("item_id").to_pylist(), found.column("row").to_pylist(), strict=True))
+        found = _rows_with(path, ids, ["item_id", "row"], clips)
+    rows = zip(found.column("item_id").to_pylist(), found.column("row").to_pylist(), strict=True)
+    by_row = sorted((IndexedRow(*row) for row in rows), key=lambda r: r.row)
+    named = named_by([row.item_id for row in by_row], ids, clips)
+    return {item_id: tuple(by_row[place] for place in places) for item_id, places in named.items()}
+
+
+def digest_in_version(store: ObjectStore, version: str, item_id: str) -> str | None:
+    """Digest of the media of an indexed item or clip; raises as `rows_in_version` does."""
+    with stored_items(store, version) as path:
+        found = _rows_with(path, [item_id], ["digest"])
+    return str(found.column("digest")[0].as_py()) if found.num_rows else None
+
+
+def named_by(item_ids: Sequence[str], ids: Collection[str], clips: bool) -> dict[str, list[int]]:
+    """Places in a list of the ids that are sought: those of their clips where they are sounds that have some there."""
+    exact: dict[str, list[int]] = {}
+    of_sound: dict[str, list[int]] = {}
+    for place, item_id in enumerate(item_ids):
+        if item_id in ids:
+            exact.setdefault(item_id, []).append(place)
+        if clips and sound_of(item_id) in ids:
+            of_sound.setdefault(sound_of(item_id), []).append(place)
+    return {**exact, **of_sound}
 
 
 def ids_of_version(store: ObjectStore, version: str) -> list[str]:
@@ -92,32 +150,37 @@ def ids_of_version(store: ObjectStore, version: str) -> list[str]:
     return ids
 
 
-def places_in_examples(workdir: Path, ids: Collection[str]) -> dict[str, tuple[int, int, int]]:
-    """(shard, offset, length) of the record of each of the items that `examples/` holds."""
+def places_in_examples(workdir: Path, ids: Collection[str], clips: bool = False) -> dict[str, tuple[RecordAt, ...]]:
+    """The record of each of the items that `examples/` holds, or those of the clips of each of the sounds."""
     path = workdir / "examples" / "offsets.parquet"
     if not path.is_file():
         return {}
-    found = _rows_with(path, ids, ["item_id", "shard", "offset", "length"])
-    return {item_id: tuple(place) for item_id, *place in zip(*found.to_pydict().values(), strict=True)}
+    found = _rows_with(path, ids, ["item_id", "shard", "offset", "length"], clips)
+    records = [RecordAt(*record) for record in zip(*found.to_pydict().values(), strict=True)]
+    named = named_by([record.item_id for record in records], ids, clips)
+    return {item_id: tuple(records[place] for place in places) for item_id, places in named.items()}
 
 
-def files_with(folder: Path, pattern: str, ids: Collection[str]) -> dict[str, list[str]]:
-    """Name of each Parquet file of a folder that holds some of the items -> those."""
-    found = {path.name: _rows_with(path, ids, ["item_id"]) for path in sorted(folder.glob(pattern))}
-    return {name: rows.column("item_id").to_pylist() for name, rows in found.items() if rows.num_rows}
+def files_with(folder: Path, pattern: str, ids: Collection[str], clips: bool = False) -> dict[str, list[str]]:
+    """Name of each Parquet file of a folder that holds some of the items, or clips of the sounds -> those ids."""
+    found = {path.name: _rows_with(path, ids, ["item_id"], clips) for path in sorted(folder.glob(pattern))}
+    named = {name: named_by(rows.column("item_id").to_pylist(), ids, clips) for name, rows in found.items()}
+    return {name: list(held) for name, held in named.items() if held}
 
 
-def rejects_of(workdir: Path, ids: Collection[str]) -> dict[str, list[Rejected]]:
-    """What the rejects files of a working directory say of some items."""
+def rejects_of(workdir: Path, ids: Collection[str], clips: bool = False) -> dict[str, list[Rejected]]:
+    """What the rejects files of a working directory say of some items; of sounds too what is said of their clips."""
     found: dict[str, list[Rejected]] = {}
     for name in REJECTS:
         path = workdir / name
         if not path.is_file():
             continue
         written = iso_time(path.stat().st_mtime)
-        for row in _rows_with(path, ids, ["item_id", "stage", "reason", "message", "uri"]).to_pylist():
-            said = Rejected(row["stage"], row["reason"], row["message"], row["uri"], name, written)
-            found.setdefault(row["item_id"], []).append(said)
+        columns = ["item_id", "stage", "reason", "message", "uri"]
+        rows = _rows_with(path, ids, columns, clips).to_pylist()
+        said = [Rejected(row["stage"], row["reason"], row["message"], row["uri"], name, written) for row in rows]
+        for item_id, places in named_by([row["item_id"] for row in rows], ids, clips).items():
+            found.setdefault(item_id, []).extend(said[place] for place in places)
     return found
 
 
@@ -152,11 +215,16 @@ def nearest_ids(item_id: str, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(item_id, compared, n=3, cutoff=0.7)
 
 
-def _rows_with(path: Path, ids: Collection[str], columns: list[str]) -> pa.Table:
-    return _read(path, columns, [("item_id", "in", sorted(ids))])
+def _rows_with(path: Path, ids: Collection[str], columns: list[str], clips: bool = False) -> pa.Table:
+    """All rows of some ids; with `clips` also those of their clips, and of others that stand between these."""
+    filters: _Filters = [[("item_id", "in", sorted(ids))]]
+    if clips and ids:
+        # `$` is the character after `#`.
+        filters.append([("item_id", ">=", min(ids)), ("item_id", "<", max(f"{item_id}$" for item_id in ids))])
+    return _read(path, columns, filters)
 
 
-def _read(path: Path, columns: list[str], filters: list[tuple[str, str, list[str]]] | None = None) -> pa.Table:
+def _read(path: Path, columns: list[str], filters: _Filters | None = None) -> pa.Table:
     try:
         return (
             pq.ParquetFile(path).read(columns)

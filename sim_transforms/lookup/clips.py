@@ -98,20 +98,36 @@ def _aligned(source: str, hits: list[_Hit], farthest: Array, tolerance: float) -
     return SoundMatch(source, score, metadata, round(hits[best].offset, 3), match.item_id)
 
 
+def sounds_near(opened: OpenVersion, vectors: Array, sounds: Sequence[str], k: int) -> list[list[Match]]:
+    """Of each of some clips the k nearest other sounds, each by its nearest clip; fewer where few sounds are near.
+
+    Args:
+        opened: a version of clips.
+        vectors: [q, dim] float32 of the clips.
+        sounds: that each is of, which is left out.
+        k: sounds.
+    """
+    found = []
+    for own, matches in zip(sounds, opened.search(vectors, max(_FIRST, 8 * k)), strict=True):
+        nearest: dict[str, Match] = {}
+        for match in matches:
+            nearest.setdefault(match.metadata[SOURCE_ID], match)
+        nearest.pop(own, None)
+        found.append(list(nearest.values())[:k])
+    return found
+
+
 def search_sound_item(opened: OpenVersion, item_id: str, k: int) -> list[SoundMatch]:
     """The nearest sounds of an indexed clip, or of a sound by up to 16 of its clips; its own sound is left out.
 
     Raises:
         NotFound: no such clip or sound.
     """
-    table = opened.items
-    of_sound = np.flatnonzero(table.column(SOURCE_ID).to_numpy(zero_copy_only=False) == item_id)
-    if not len(of_sound):
+    clips = sorted((record[START], record["row"]) for record in opened.records_where(SOURCE_ID, item_id))
+    if not clips:
         vector = opened.vector_of(item_id)
         return search_clips(opened, vector[None], [0.0], k, exclude=item_id.rpartition("#")[0])
-    starts = table.column(START).to_numpy()[of_sound]
-    order = np.argsort(starts, kind="stable")
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, _ITEM_CLIPS).round().astype(int))]
-    rows = table.column("row").to_numpy()[of_sound[chosen]]
-    vectors = np.stack([opened.vector_at(int(row)) for row in rows])
-    return search_clips(opened, vectors, starts[chosen].tolist(), k, exclude=item_id)
+    chosen = np.unique(np.linspace(0, len(clips) - 1, _ITEM_CLIPS).round().astype(int))
+    starts, rows = zip(*(clips[place] for place in chosen), strict=True)
+    vectors = np.stack([opened.vector_at(row) for row in rows])
+    return search_clips(opened, vectors, starts, k, exclude=item_id)

@@ -41,6 +41,10 @@ class Items(Protocol):
         """The row of an item, or null."""
         ...
 
+    def rows_where(self, column: str, value: str) -> Array:
+        """[n] int32: rows of the items whose metadata `column`, of text, is `value`, ascending."""
+        ...
+
 
 class HeldItems:
     """Items whose whole table is in memory; finds a row in constant time."""
@@ -64,6 +68,10 @@ class HeldItems:
         """See `Items`."""
         return _row_of(self.table, item_id)
 
+    def rows_where(self, column: str, value: str) -> Array:
+        """See `Items`."""
+        return _rows_where(self.table, column, value)
+
     @cached_property
     def _places(self) -> Array:
         """[rows] int64: place in the table of each row, -1 for free rows."""
@@ -76,8 +84,8 @@ class HeldItems:
 class PagedItems:
     """Items of which `held` row groups at most are in memory; a row costs the decoding of its group.
 
-    `row_of` reads the ids of one group after the other, but for those whose smallest and largest id do not enclose the
-    one that is sought: its time grows with the catalog, its memory does not.
+    `row_of` and `rows_where` read their column of one group after the other, but for those whose smallest and largest
+    value do not enclose the one that is sought: their time grows with the catalog, their memory does not.
     """
 
     def __init__(self, path: Path, held: int = HELD_GROUPS) -> None:
@@ -112,6 +120,16 @@ class PagedItems:
                         return row
         return None
 
+    def rows_where(self, column: str, value: str) -> Array:
+        """See `Items`."""
+        found = [np.zeros(0, np.int32)]
+        with self._lock:
+            for group, (low, high) in enumerate(self._bounds(column)):
+                if low is None or low <= value <= high:
+                    table = self._file.read_row_group(group, columns=["row", column])
+                    found.append(_rows_where(table, column, value))
+        return np.concatenate(found)
+
     def _of_group(self, group: int, rows: Array) -> list[dict[str, Any]]:
         table = self._table(group)
         there = table.column("row").to_numpy()
@@ -143,6 +161,11 @@ class PagedItems:
 def _row_of(table: pa.Table, item_id: str) -> int | None:
     place = pc.index(table.column("item_id"), pa.scalar(item_id)).as_py()
     return None if place < 0 else int(table.column("row")[place].as_py())
+
+
+def _rows_where(table: pa.Table, column: str, value: str) -> Array:
+    found: Array = table.column("row").filter(pc.equal(table.column(column), value)).to_numpy()
+    return found
 
 
 def _missing(path: Path, row: int) -> DamagedArtefact:

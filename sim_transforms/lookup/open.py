@@ -145,6 +145,10 @@ class OpenVersion:
             raise NotFound(f"version {self.version} holds no item {item_id!r}")
         return self.vector_at(row)
 
+    def records_where(self, column: str, value: str) -> list[dict[str, Any]]:
+        """Row, item_id and metadata of the items whose metadata `column`, of text, is `value`, in row order."""
+        return self._items.records(self._items.rows_where(column, value))
+
     def vector_at(self, row: int) -> Array:
         """[dim] float32 of a row, as it stands in the index; reads nothing else. Raises DamagedArtefact."""
         if self.manifest.index is not None:

@@ -60,6 +60,11 @@ def clip_id(item_id: str, start: float | None) -> str:
     return f"{item_id}#{start:.3f}".rstrip("0").rstrip(".")
 
 
+def sound_of(clip: str) -> str:
+    """Id of the sound that a clip is of, by the clip's own id."""
+    return clip.rpartition("#")[0]
+
+
 def clip_columns(kind: str) -> dict[str, str]:
     """Names and types of the metadata that items of a kind have beside the catalog's."""
     return {SOURCE_ID: "string", START: "double"} if kind == "audio" else {}

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from sim_transforms.errors import LedgerError
 
+# Stage of the entries that count clips of sounds, beside those that count the sounds.
+CLIPS = "clips"
+
 
 @dataclass(frozen=True, order=True)
 class LedgerEntry:

@@ -13,7 +13,10 @@ LISTED, PICTURED = 200, 24
 
 @dataclass(frozen=True)
 class QueryChange:
-    """An item in both versions, and the ids of its nearest items in each, nearest first, itself left out."""
+    """An item in both versions, and the ids of its nearest items in each, nearest first, itself left out.
+
+    Of versions of clips it is a clip, and the nearest are sounds, its own left out.
+    """
 
     item_id: str
     before: tuple[str, ...]
@@ -36,14 +39,15 @@ class VersionDiff:
 
     Attributes:
         before, after: ids of the versions.
-        items_before, items_after: live items.
-        added, removed, changed: item ids, sorted.
+        items_before, items_after: live items, or sounds.
+        added, removed, changed: ids of these, sorted.
         compared_by: how `changed` was found: "digest" of the media, or "vectors".
         same_model: whether both were made with one model.
         sampled: items in both whose neighbours were compared.
         differing: of these, those whose neighbours are not the same.
         mean_kept: neighbours that stay, as a share, mean over the sample; 1 where there is none.
         most_changed: those that lost most neighbours, most first.
+        clips: of the sounds of each version; null where the items are none.
     """
 
     before: str
@@ -59,13 +63,15 @@ class VersionDiff:
     differing: int
     mean_kept: float
     most_changed: tuple[QueryChange, ...]
+    clips: tuple[int, int] | None = None
 
     def plain(self, limit: int) -> dict[str, Any]:
         """For --json, with at most `limit` ids of each kind; the counts are whole."""
         kinds = {"added": self.added, "removed": self.removed, "changed": self.changed}
+        before, after = ({"clips": count} for count in self.clips) if self.clips else ({}, {})
         return {
-            "before": {"version": self.before, "items": self.items_before},
-            "after": {"version": self.after, "items": self.items_after},
+            "before": {"version": self.before, "items": self.items_before, **before},
+            "after": {"version": self.after, "items": self.items_after, **after},
             **{kind: {"count": len(ids), "items": list(ids[:limit])} for kind, ids in kinds.items()},
             "compared_by": self.compared_by,
             "same_model": self.same_model,

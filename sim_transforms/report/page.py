@@ -51,10 +51,10 @@ def write_page(page: str, output: Path) -> Path:
 
 def quality_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
     """One row a group of classes and kind of vector, for the table of quality."""
-    rows = []
+    rows, raw_kind = [], f"raw {(evaluation or {}).get('raw_kind', 'pixels')}"
     for group, title in (("known", "Classes seen in training"), ("unseen", "Classes never seen in training")):
         model, raw = (evaluation or {}).get(group), ((evaluation or {}).get("raw") or {}).get(group)
-        for metrics, kind in ((model, "model"), (raw, "raw pixels")):
+        for metrics, kind in ((model, "model"), (raw, raw_kind)):
             if metrics:
                 rows.append({"title": title, "kind": kind, **metrics})
     return rows

@@ -13,12 +13,12 @@ from tests.unit.storage.published import routed_folder, some_vectors, version_fo
 
 def test_withdrawal_deletes_the_rows_and_changes_the_catalog_digest(tmp_path: Path) -> None:
     manifest = version_folder(tmp_path, some_vectors())
-    change = withdrawal(manifest, {"b": 7, "a": 9})
-    assert change.deleted.tolist() == [7, 9]
+    change = withdrawal(manifest, {"b": [7], "a": [9, 4]})
+    assert change.deleted.tolist() == [4, 7, 9]
     assert change.deleted.dtype == np.int32
     assert (change.updates, change.fresh.num_rows) == ((), 0)
     assert change.metadata_columns == {"colour": "string"}
-    assert change.digest == withdrawal(manifest, {"a": 9, "b": 7}).digest != manifest.catalog
+    assert change.digest == withdrawal(manifest, {"a": [9, 4], "b": [7]}).digest != manifest.catalog
 
 
 def test_settings_of_version_keep_what_it_was_built_with(tmp_path: Path) -> None:
@@ -36,4 +36,4 @@ def test_centroid_that_is_the_vector_of_an_item_is_noticed(tmp_path: Path, row: 
     manifest = version_folder(tmp_path, some_vectors())
     centroids = np.stack([np.zeros(8, np.float32), read_vector(tmp_path / "index.hnsw", 4) * (1 + 1e-6)])
     np.save(tmp_path / "centroids.npy", centroids)
-    assert shown_by_centroid(tmp_path, manifest, {"a": row}) is shown
+    assert shown_by_centroid(tmp_path, manifest, {"a": [0, row]}) is shown

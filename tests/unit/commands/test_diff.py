@@ -9,17 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from PIL import Image
 
 from pipelines.cli import main
-from sim_transforms.commands.diff import diff
+from sim_transforms.commands.diff import diff, diff_text
 from sim_transforms.commands.thumbnails import thumbnails
 from sim_transforms.errors import NotFound
-from sim_transforms.records.media import MediaShape
+from sim_transforms.media.sound import sound_shape
+from sim_transforms.records.media import Clips, MediaShape
 from sim_transforms.report.diff_page import QueryChange, VersionDiff, write_diff_page
+from sim_transforms.settings.stages import SoundSettings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.local import LocalStore
-from sim_transforms.storage.versions import publish
+from sim_transforms.storage.versions import latest, publish
 from tests.unit.storage.published import routed_folder, some_vectors, version_folder
 
 
@@ -161,3 +164,60 @@ def test_diff_page_shows_pictures_where_there_are_media(tmp_path: Path) -> None:
     page = write_diff_page(changes, found, tmp_path / "page").read_text()
     assert page.count("<img") == 2
     assert page.count("no picture") == 4
+
+
+def test_diff_page_shows_clips_and_sounds_by_their_spectra(tmp_path: Path) -> None:
+    times = np.arange(3 * 8000) / 8000
+    for name, hertz in (("a", 300.0), ("b", 3000.0)):
+        soundfile.write(tmp_path / f"{name}.wav", 0.5 * np.sin(2 * np.pi * hertz * times), 8000)
+    (tmp_path / "catalog.csv").write_text("item_id,uri\na,a.wav\nb,b.wav\nbroken,catalog.csv\n")
+    shape = sound_shape(SoundSettings(sample_rate=8000, seconds=1.0, hop_seconds=1.0))
+    wanted = {"a", "a#2", "a#9", "b#0", "broken"}
+    found = thumbnails(wanted, shape, str(tmp_path / "catalog.csv"), False, tmp_path / "examples")
+    assert set(found) == {"a", "a#2", "b#0"}
+    loudest = {}
+    for name, png in found.items():
+        with Image.open(io.BytesIO(png)) as picture:
+            assert max(picture.size) <= 64
+            loudest[name] = np.asarray(picture).mean(axis=1).argmax()
+    assert loudest["a"] == loudest["a#2"] > loudest["b#0"]
+
+
+def test_diff_of_clips_counts_sounds_and_compares_nearest_other_sounds(tmp_path: Path) -> None:
+    """Sounds of three clips: s0 to s19, then without s5, with s3 changed, s4 of two clips, and s20 added."""
+    store, vectors = LocalStore(str(tmp_path / "store")), some_vectors(items=66)
+    before = _publish_clips(store, tmp_path / "old", vectors[:60], {}, drop=())
+    after = _publish_clips(store, tmp_path / "new", vectors[:63], {"s3": "other"}, drop=("s5", "s4#2"))
+    found = diff(store.url, before, after)
+    assert (found.added, found.removed, found.changed) == (("s20",), ("s5",), ("s3", "s4"))
+    assert (found.items_before, found.items_after, found.clips) == (20, 20, (60, 59))
+    assert found.sampled == 56
+    for query in found.most_changed:
+        assert query.item_id.partition("#")[0] not in {*query.before, *query.after}
+        assert len(query.before) == len(set(query.before)) == 10
+    assert found.plain(5)["after"] == {"version": after, "items": 20, "clips": 59}
+    shown = diff_text(found)
+    assert "sounds     20 -> 20: 1 added, 1 removed, 2 changed (by digest)\nclips      60 -> 59" in shown
+    assert "have other nearest ten sounds" in shown
+
+
+def _publish_clips(
+    store: LocalStore, folder: Path, vectors: np.ndarray, digests: dict[str, str], drop: tuple[str, ...]
+) -> str:
+    names = [f"s{n // 3}#{n % 3}" for n in range(len(vectors))]
+    kept = [n for n, name in enumerate(names) if name not in drop and name.partition("#")[0] not in drop]
+    manifest = version_folder(folder, vectors[kept])
+    table = pq.read_table(folder / "items.parquet")
+    clips = [names[kept[int(i.removeprefix("item-"))]] for i in table.column("item_id").to_pylist()]
+    sounds = [clip.partition("#")[0] for clip in clips]
+    columns = {
+        "row": table.column("row"),
+        "item_id": clips,
+        "digest": [digests.get(sound, sound) for sound in sounds],
+        "source_id": sounds,
+        "start": [float(clip.partition("#")[2]) for clip in clips],
+    }
+    pq.write_table(pa.table(columns), folder / "items.parquet")
+    files = (file_entry(folder, "items.parquet"),)
+    current = latest(store)
+    return publish(store, folder, replace(manifest, clips=Clips(2.0, 1.0), files=files, parent=current))

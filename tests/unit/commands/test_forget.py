@@ -50,7 +50,8 @@ def _ids(store: LocalStore) -> list[str]:
 
 def test_forget_versions_removes_those_that_hold_an_item_and_no_others(store: LocalStore) -> None:
     first, second = _ids(store)
-    assert rows_in_version(store, first, [ITEM, "item-1", "nobody"]).keys() == {ITEM, "item-1"}
+    found = rows_in_version(store, first, [ITEM, "item-1", "nobody"], clips=False)
+    assert found.keys() == {ITEM, "item-1"}
     (found,) = forget_versions(store, [ITEM], 0.0)
     assert (found.version, found.items, found.outcome) == (first, (ITEM,), "deleted")
     assert _ids(store) == [second]
@@ -149,3 +150,13 @@ def test_forget_artefacts_refuses_rejects_that_cannot_be_read(tmp_path: Path) ->
     (tmp_path / "rejects.parquet").write_bytes(b"damaged")
     with pytest.raises(DamagedArtefact, match=r"rejects.parquet cannot be read"):
         forget_artefacts(tmp_path, ["a"])
+
+
+def test_forget_artefacts_takes_the_clips_of_a_sound_out_of_what_the_index_rejected(tmp_path: Path) -> None:
+    ids = ["a#0", "a#b#0", "a", "b#1.5"]
+    for name in ("rejects.parquet", "index_rejects.parquet"):
+        pq.write_table(pa.table({"item_id": ids}), tmp_path / name)
+    found = forget_artefacts(tmp_path, ["a", "b"], True)
+    assert found.places == {"a": ("index_rejects.parquet", "rejects.parquet"), "b": ("index_rejects.parquet",)}
+    assert pq.read_table(tmp_path / "index_rejects.parquet").column("item_id").to_pylist() == ["a#b#0"]
+    assert pq.read_table(tmp_path / "rejects.parquet").column("item_id").to_pylist() == ["a#0", "a#b#0", "b#1.5"]

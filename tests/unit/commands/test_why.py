@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.cli import main
-from sim_transforms.commands.why import Origin, not_found, why, why_text
+from sim_transforms.commands.why import Origin, why
+from sim_transforms.commands.why_text import not_found, why_text
 from sim_transforms.records.items import OFFSETS_SCHEMA, REJECTS_SCHEMA, FailedItem
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import publish

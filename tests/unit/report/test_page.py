@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sim_transforms.records.manifests import IndexFile, RecallInterval, RowRange, VersionManifest
+from sim_transforms.records.media import Clips
 from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
 from sim_transforms.report.page import picture_png, quality_rows, write_report
 
@@ -180,6 +181,17 @@ def test_quality_rows_put_the_model_beside_raw_pixels() -> None:
         ("Classes seen in training", "raw pixels"),
         ("Classes never seen in training", "model"),
     ]
+
+
+def test_quality_rows_name_what_stands_beside_the_model() -> None:
+    figures = {"known": _METRICS, "unseen": {}, "raw": {"known": _METRICS, "unseen": {}}, "raw_kind": "spectrum"}
+    assert [row["kind"] for row in quality_rows(figures)] == ["model", "raw spectrum"]
+
+
+def test_report_of_clips_counts_clips_of_sounds(tmp_path: Path) -> None:
+    data = _data()
+    page = _page(replace(data, manifest=replace(data.manifest, clips=Clips(5.0, 2.5))), tmp_path)
+    assert "<dt>Clips</dt><dd>1,797<small>of 1,802 sounds in the catalog" in page
 
 
 @pytest.mark.parametrize("channels", [1, 3])
