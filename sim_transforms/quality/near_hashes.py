@@ -121,13 +121,13 @@ class _Part:
 
     def __init__(self, hashes: Array, rows: Array, keys: Array) -> None:
         self.hashes, self.rows, self.keys = hashes, rows, keys
-        self._begins = np.searchsorted(keys, np.arange(2**PART_BITS + 1))
+        self._sizes = np.bincount(keys, minlength=2**PART_BITS)
+        self._begins = np.concatenate([[0], np.cumsum(self._sizes)])
 
     def compare(self, mask: int, distance: int, found: _Found, last: bool) -> Iterator[Array]:
         """Compares each bucket with that of its key with the mask's bits flipped; gives those that are too full."""
-        sizes = np.diff(self._begins)
         other = self.keys ^ mask
-        own_size, other_size = sizes[self.keys], sizes[other]
+        own_size, other_size = self._sizes[self.keys], self._sizes[other]
         places = np.arange(len(self.keys))
         begins, ends = self._begins[other], self._begins[other + 1]
         if mask == 0:

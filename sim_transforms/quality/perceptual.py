@@ -30,8 +30,8 @@ _STEP = 0.5
 def perceptual_hash(pictures: Array, block: tuple[int, int] = PICTURE_BLOCK) -> Array:
     """Hashes pictures: whether each of their lowest frequencies is above the median of these.
 
-    The same picture gives the same hash in whatever batch it comes. Sides of fewer pixels than `block` has frequencies
-    repeat bits.
+    The same picture gives the same hash in whatever batch it comes. A side has no more frequencies than
+    pixels; what `block` has beyond them gives no bits.
 
     Args:
         pictures: [n, height, width] or [n, height, width, channels] uint8; of channels the mean is hashed.
@@ -82,6 +82,6 @@ def hamming(left: Array, right: Array) -> Array:
 
 @functools.lru_cache(maxsize=16)
 def _basis(size: int, frequencies: int) -> Array:
-    """[frequencies, size] cosines of the DCT-II in whole numbers, float64."""
+    """[frequencies, size] cosines of the DCT-II in whole numbers, float64; 0 of those that do not exist."""
     k, x = np.arange(frequencies)[:, None], np.arange(size)[None, :]
-    return np.rint(_BASIS_SCALE * np.cos(math.pi * (2 * x + 1) * k / (2 * size)))
+    return np.where(k < size, np.rint(_BASIS_SCALE * np.cos(math.pi * (2 * x + 1) * k / (2 * size))), 0.0)
