@@ -1,7 +1,7 @@
 """Writes the page about a catalog's media: one self-contained media.html, no script, no request to anywhere.
 
 Its size is bounded whatever the catalog: at most some 200 pictures of 64 x 64 pixels or waveforms of 1.5 KiB, AUDIBLE
-sounds of 0.2 MiB, and as many texts, each cut by `short`; 10 MiB in all.
+sounds of 0.2 MiB, and as many texts, each cut by `short`, and ids of at most 1 KiB; 10 MiB in all.
 """
 
 from pathlib import Path

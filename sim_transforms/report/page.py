@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 # Of a published version, and of a catalog's media.
 PAGE, MEDIA_PAGE = "index.html", "media.html"
-# Characters of a label, an id or a message, where a page cuts it.
+# Characters of a label or a message, where a page cuts it; ids are shown whole, as `ruiji forget` looks for them.
 _SHORT = 160
 
 

@@ -44,10 +44,10 @@ def test_near_hashes_of_any_hashes_are_those_of_brute_force(hashes: np.ndarray, 
     assert _found(hashes, distance) == _brute_force(hashes, distance)
 
 
-@settings(max_examples=30, deadline=None)
-@given(hashes=_clusters(), distance=st.integers(0, 5))
+@settings(max_examples=25, deadline=None)
+@given(hashes=_clusters(), distance=st.sampled_from((0, 2, 4)))
 def test_near_hashes_by_further_parts_are_those_of_brute_force(hashes: np.ndarray, distance: int) -> None:
-    with mock.patch.object(module, "_FULL", 1):
+    with mock.patch.object(module, "_FULL", 9):
         assert _found(hashes, distance) == _brute_force(hashes, distance)
 
 

@@ -123,10 +123,14 @@ def test_write_media_page_of_a_search_that_was_ended_says_so(tmp_path: Path) -> 
     assert "there are more" in page
 
 
-def test_write_media_page_cuts_long_texts(tmp_path: Path) -> None:
-    page = _page(_report("x" * 5000), tmp_path)
+def test_write_media_page_cuts_long_texts_but_never_ids(tmp_path: Path) -> None:
+    # `ruiji forget` looks for ids in pages.
+    shown = Sample("i" * 1024, "x" * 5000, note="x" * 5000)
+    page = _page(_report("x" * 5000, rejects=(RejectReason("r", 1, (shown,)),)), tmp_path)
     assert "x" * 159 + "…" in page
-    assert "x" * 160 not in page
+    assert "i" * 1024 in page
+    cut = _page(_report("x" * 5000, leaks=LeakReport(0, 0, 0, (), ()), rejects=()), tmp_path)
+    assert "<h1>" + "x" * 159 + "…: media</h1>" in cut
 
 
 def test_write_media_page_beside_the_index_links_and_both_stand_in_the_manifest(tmp_path: Path) -> None:
