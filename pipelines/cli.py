@@ -224,11 +224,21 @@ COMMANDS = (
     ),
     Command(
         "report",
-        "a static page of a published version",
+        "a static page of a published version; with --media, of what is in a catalog and what is wrong with it",
         "query",
         "report",
-        (_STORE, Argument("--output", "folder of the page", required=True)),
+        (
+            _STORE,
+            Argument("--output", "folder of the page", required=True),
+            Argument(
+                "--media", "rejects, classes, duplicates and leaks of the prepared media; no version", switch=True
+            ),
+        ),
         needs_config=False,
+        examples=(
+            "ruiji report --store work/digits/store --config configs/digits.yaml --output page",
+            "ruiji report --media --config configs/digits.yaml --output page",
+        ),
     ),
     Command(
         "versions",

@@ -85,7 +85,9 @@ def why(main: Main) -> None:
 
 
 def report(main: Main) -> None:
-    """`ruiji report`."""
+    """`ruiji report`, or of the media alone `ruiji report --media`."""
+    if main.arguments.media:
+        return _media_report(main)
     from sim_transforms.commands.report import report as write
 
     settings = _settings(main)
@@ -99,7 +101,19 @@ def report(main: Main) -> None:
         model=workdir / "model" if workdir else None,
         evaluation=None,
     )
-    main.answer({"report": str(path)}, f"report {path}")
+    return main.answer({"report": str(path)}, f"report {path}")
+
+
+def _media_report(main: Main) -> None:
+    from sim_transforms.commands.media_report import media_report, media_report_text
+
+    settings, output = _settings(main), Path(main.arguments.output)
+    if settings is None:
+        raise UsageError("--media needs --config FILE: the examples lie in its working directory")
+    linked = (output / "index.html").is_file()
+    examples, prepared = Path(settings.workdir) / "examples", settings.preprocess
+    result = media_report(examples, output, name=settings.name, preprocess=prepared, linked=linked)
+    main.answer(result, media_report_text(result))
 
 
 def _version(main: Main) -> str | None:

@@ -188,11 +188,19 @@ class Stages:
 
     def page(self, version: str, evaluation: dict[str, Any]) -> Stage:
         """version + artefacts -> report/."""
-        inputs = {"version": version, "store": self._settings.store, "evaluation": evaluation}
+        inputs = {
+            "version": version,
+            "store": self._settings.store,
+            "evaluation": evaluation,
+            "examples": tree_digest(self.examples),
+        }
 
         def work(folder: Path) -> Results:
+            from sim_transforms.commands.media_report import media_report
             from sim_transforms.commands.report import report
 
+            name, prepared = self._settings.name, self._settings.preprocess
+            found = media_report(self.examples, folder, name=name, preprocess=prepared, linked=True)
             report(
                 self._settings.store,
                 folder,
@@ -202,9 +210,12 @@ class Stages:
                 model=self.model,
                 evaluation=evaluation,
             )
-            return {}
+            return {key: value for key, value in found.items() if key != "report"}
 
-        modules = _modules("quality", "report", "lookup", "hnsw", "commands.report")
+        modules = _modules(
+            "media", "features", "quality", "report", "lookup", "hnsw", "commands.report", "commands.media_report",
+            "commands.media_hashes", "commands.media_samples",
+        )  # fmt: skip
         return Stage("report", inputs, modules, self.report, work)
 
 

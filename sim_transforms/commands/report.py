@@ -22,7 +22,7 @@ from sim_transforms.quality.exact import exact_neighbors
 from sim_transforms.quality.recall import recall_interval
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
-from sim_transforms.report.page import write_report
+from sim_transforms.report.page import MEDIA_PAGE, write_report
 
 Array = np.ndarray[Any, Any]
 
@@ -46,6 +46,8 @@ def report(
 ) -> Path:
     """Writes the page of the published version; gives the path of index.html.
 
+    It names media.html where that lies in the folder.
+
     Args:
         store_url: of the published versions.
         output: folder of the page.
@@ -66,7 +68,9 @@ def report(
         sections = _sections(version, items, media, ModelManifest.load(model).train_labels)
         if media.manifest.catalog_digest == version.manifest.catalog:
             rejects, items_in = _rejects(examples), media.manifest.ledger.items_in
-    data = ReportData(name, version.version, version.manifest, evaluation, rejects, items_in, curve, sections)
+    linked = (output / MEDIA_PAGE).is_file()
+    shown = (rejects, items_in, curve, sections, linked)
+    data = ReportData(name, version.version, version.manifest, evaluation, *shown)
     return write_report(data, output)
 
 

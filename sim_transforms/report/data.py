@@ -56,6 +56,7 @@ class ReportData:
         evaluation: as `ruiji evaluate` gives it, or null.
         rejects: reason -> items.
         items_in: items of the catalog, or null where it is not known.
+        linked: whether the page about the media lies beside.
     """
 
     name: str
@@ -66,3 +67,4 @@ class ReportData:
     items_in: int | None
     curve: tuple[CurvePoint, ...]
     sections: tuple[Section, ...]
+    linked: bool = False

@@ -1,4 +1,4 @@
-"""Writes the page: one self-contained index.html, no script, no request to anywhere."""
+"""Writes pages: each one self-contained file, by default index.html, no script, no request to anywhere."""
 
 import base64
 import io
@@ -16,6 +16,11 @@ from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
 
 Array = np.ndarray[Any, Any]
+
+# Of a published version, and of a catalog's media.
+PAGE, MEDIA_PAGE = "index.html", "media.html"
+# Characters of a label or a message, where a page cuts it; ids are shown whole, as `ruiji forget` looks for them.
+_SHORT = 160
 
 
 def write_report(data: ReportData, output: Path) -> Path:
@@ -36,15 +41,27 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = data_uri
+    environment.filters["short"] = short
+    environment.filters["wav_uri"] = wav_uri
     return environment.get_template(name)
 
 
-def write_page(page: str, output: Path) -> Path:
-    """Writes a page that is whole in itself, and the folder's manifest; gives the path of the page."""
+def write_page(page: str, output: Path, name: str = PAGE) -> Path:
+    """Writes a page that is whole in itself, and the folder's manifest, of both pages where both are there.
+
+    Args:
+        page: HTML.
+        output: folder.
+        name: of the page's file.
+
+    Returns:
+        The path of the page.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    path = output / "index.html"
+    path = output / name
     write_file(path, page.encode())
-    manifest = {"kind": "report", "files": [file_entry(output, "index.html")]}
+    names = [known for known in (PAGE, MEDIA_PAGE) if (output / known).is_file()]
+    manifest = {"kind": "report", "files": [file_entry(output, known) for known in names]}
     write_file(output / "manifest.json", canonical_json(manifest).encode())
     return path
 
@@ -71,3 +88,13 @@ def picture_png(pixels: Array) -> bytes:
 def data_uri(png: bytes) -> str:
     """PNG bytes as a data: address."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def wav_uri(wav: bytes) -> str:
+    """Bytes of a WAV file as a data: address."""
+    return "data:audio/wav;base64," + base64.b64encode(wav).decode()
+
+
+def short(text: str) -> str:
+    """The text, of a long one its beginning."""
+    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"

@@ -104,6 +104,17 @@ def test_run_report_is_one_page_without_outside_requests(finished) -> None:
     assert "data:image/png;base64," in page
     assert "http://" not in page
     assert "https://" not in page
+    assert 'href="media.html"' in page
+
+
+def test_run_writes_the_page_about_media_beside_the_report(finished) -> None:
+    _, work, _ = finished
+    page = (work / "report" / "media.html").read_text()
+    assert 'href="index.html"' in page
+    assert "Class balance" in page
+    assert "http" not in page
+    files = json.loads((work / "report" / "manifest.json").read_text())["files"]
+    assert [f["name"] for f in files] == ["index.html", "media.html"]
 
 
 def test_evaluate_prints_known_and_raw(finished) -> None:
