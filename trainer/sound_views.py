@@ -44,7 +44,7 @@ class SoundViews:
     def __init__(self, sound: SoundShape, seed: int) -> None:
         self._hop = round(sound.hop_seconds * sound.sample_rate)
         self._generator = np.random.default_rng([seed, 0x50DA])
-        count = _NOISE_SECONDS * sound.sample_rate
+        count = round(max(_NOISE_SECONDS, 2 * sound.seconds) * sound.sample_rate)
         self._noises = [_noise(self._generator, count, colour) for colour in _COLOURS]
 
     def pair(self, clip: Array, following: Array | None) -> tuple[bytes, bytes]:

@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 _FULL_SCALE = 32_768.0
 _LANES = 16
-# Power below which a band is silence whatever its clip's loudest value: -120 dB of a full-scale sine's band.
+# Power below which a band is silence whatever its clip's loudest value: some 100 dB below a sine's at full scale.
 _FLOOR = 1e-6
 
 
