@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import soundfile
 import tensorflow as tf
 
 from benchmarks.tables import describe_machine, machine_line, markdown_table, notify, section, shown, write_json
 from sim_transforms.commands.artefacts import DecodedMedia
+from sim_transforms.commands.evaluate import mean_spectra
 from sim_transforms.embedding.saved_model import SavedModelEmbedder
 from sim_transforms.features.log_mel import log_mel
 from sim_transforms.lookup.clips import search_clips
@@ -112,9 +112,8 @@ def learned(opened: OpenVersion, embedder: SavedModelEmbedder) -> Answerer:
 def plain(examples: Path) -> Answerer:
     """Answers by the mean spectrum of a clip, the mean over all clips taken off, by cosine."""
     media = DecodedMedia(examples)
-    shape, ids = media.manifest.media, pq.read_table(examples / "offsets.parquet").column("item_id").to_pylist()
-    blocks = [ids[place : place + 32] for place in range(0, len(ids), 32)]
-    spectra = np.concatenate([_spectra(media.pixels(block), shape) for block in blocks])
+    shape, ids = media.manifest.media, media.item_ids
+    spectra = mean_spectra(media, ids)
     middle = spectra.mean(axis=0)
     known = _unit(spectra - middle)
 

@@ -34,6 +34,7 @@ class Peaks:
         worker_rss, worker_pss: of the largest Beam SDK worker process; 0 where there was none.
         main_rss, main_pss: of the process that was started: the command and Beam's runner, or a peer.
         all_pss: of the sum over all processes at one time.
+        largest_rss: of the largest process, whichever it is.
     """
 
     worker_rss: int
@@ -41,6 +42,7 @@ class Peaks:
     main_rss: int
     main_pss: int
     all_pss: int
+    largest_rss: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Watch:
             max((s.rss for s in main), default=0),
             max((s.pss for s in main), default=0),
             self._all_pss,
+            max((s.rss for s in self._seen.values()), default=0),
         )
 
     def cpu_seconds(self) -> float:

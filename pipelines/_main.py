@@ -12,14 +12,13 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from sim_transforms.errors import UsageError
 from sim_transforms.settings.loader import load_settings
 from sim_transforms.settings.stages import Settings
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
+    from tqdm import tqdm
 
     from sim_transforms.media.remote import RemoteFiles
 
@@ -111,6 +110,8 @@ class Progress:
 
     def _draw(self, name: str, step: int, total: int) -> None:
         if self._bar is None:
+            from tqdm import tqdm
+
             self._bar = tqdm(total=total, unit=f" {self._unit}", desc=f"ruiji: {name}", dynamic_ncols=True)
         self._bar.update(step - self._bar.n)
         if step >= total:

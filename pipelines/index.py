@@ -17,7 +17,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
 from sim_transforms.commands.estimate import Prediction
 from sim_transforms.index_input import IndexInput
-from sim_transforms.media.parts import SOURCE_ID, sound_of
 from sim_transforms.options import runs_here
 from sim_transforms.publish_version import (
     assemble_version,
@@ -27,6 +26,7 @@ from sim_transforms.publish_version import (
     publish_version,
     write_timings,
 )
+from sim_transforms.records.clips import SOURCE_ID, sound_of
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store

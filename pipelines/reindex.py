@@ -33,12 +33,12 @@ from sim_transforms.hand_back import HandBack, read_rows, unordered
 from sim_transforms.media.catalog import plan_catalog
 from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.decode import media_shape, most_bytes
-from sim_transforms.media.parts import SOURCE_ID
 from sim_transforms.options import runs_here
 from sim_transforms.publish_patch import CatalogChange, catalog_digest
 from sim_transforms.publish_version import describe_published
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.batches import embeddings_schema
+from sim_transforms.records.clips import SOURCE_ID
 from sim_transforms.records.items import FailedItem, MediaRef
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import ModelManifest, VersionManifest

@@ -1,11 +1,9 @@
 """TFRecord files -> the analysed graph of TensorFlow Transform: vocabulary of labels, means and variances."""
 
 import hashlib
-import math
 from dataclasses import dataclass
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import schema_utils
@@ -56,8 +54,7 @@ class AnalyzeExamples(beam.PTransform):
 
 def analyzed_batch(media: MediaShape) -> int:
     """Examples that are analysed at once: a megabyte or so of media, whose features take some ten times that."""
-    size = math.prod(media.shape) * np.dtype(media.dtype).itemsize
-    return max(8, min(1000, 2**20 // size))
+    return max(8, min(1000, 2**20 // media.item_bytes))
 
 
 def select_columns(batch: pa.RecordBatch, names: list[str]) -> pa.RecordBatch:

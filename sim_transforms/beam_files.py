@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim_transforms.errors import MediaError, RuijiError
+from sim_transforms.errors import MediaError, RuijiError, one_line
 from sim_transforms.media.remote import FileStatus
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _media_error(error: Exception) -> MediaError:
     causes = getattr(error, "exception_details", None)  # a BeamIOError
     if causes:
         return _media_error(next(iter(causes.values())))
-    text = " ".join(str(error).split())[:500] or type(error).__name__
+    text = one_line(error, 500)
     code = getattr(error, "code", None)
     if isinstance(error, FileNotFoundError) or code == HTTPStatus.NOT_FOUND or "not found" in text.lower():
         return MediaError("missing", "there is no such file")

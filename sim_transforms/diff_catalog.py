@@ -19,10 +19,11 @@ from sim_transforms.beam_files import BeamFiles
 from sim_transforms.errors import MediaError
 from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.media.fetch_ahead import FetchAhead
-from sim_transforms.media.image import MAX_FILE_BYTES, read_media
-from sim_transforms.media.parts import SOURCE_ID, START
+from sim_transforms.media.image import read_media
+from sim_transforms.media.parts import MAX_FILE_BYTES
 from sim_transforms.media.remote import FileStatus, RemoteFiles, Statuses, is_remote, local_status
 from sim_transforms.read_catalog import FAILED, ReadCatalog
+from sim_transforms.records.clips import SOURCE_ID, START
 from sim_transforms.records.items import FailedItem, MediaRef, Scalar, shard_of
 from sim_transforms.storage.files import replace_file
 
@@ -213,7 +214,7 @@ def compare(
     for entry in entries:
         sides.setdefault(entry.item_id, _Sides()).add(entry)
     references = {item_id: min(side.references) for item_id, side in sorted(sides.items()) if side.references}
-    sources, files_read = _sources(references, sides, (reread, most_bytes), BeamFiles())
+    sources, files_read = _sources(references, sides, reread, most_bytes, BeamFiles())
     differences, same = [], 0
     for item_id in sorted(sides):
         side, reference = sides[item_id], references.get(item_id)
@@ -233,13 +234,9 @@ def compare(
 
 
 def _sources(
-    references: dict[str, MediaRef], sides: dict[str, _Sides], how: tuple[bool, int], files: RemoteFiles
+    references: dict[str, MediaRef], sides: dict[str, _Sides], reread: bool, most_bytes: int, files: RemoteFiles
 ) -> tuple[dict[str, KnownSource], int]:
-    """What is known of files now, as remembered where they look the same, else read; and how many were read.
-
-    `how`: whether all are read, and the bytes of the largest that is.
-    """
-    reread, most_bytes = how
+    """What is known of files now, as remembered where they look the same, else read; and how many were read."""
     statuses = Statuses(files, _MOST_LISTED)
     sources: dict[str, KnownSource] = {}
     unknown: list[tuple[MediaRef, FileStatus | None]] = []

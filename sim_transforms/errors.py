@@ -19,6 +19,11 @@ RuijiError                     exit 1, shown without a stack trace
 """
 
 
+def one_line(error: BaseException, most: int = 200) -> str:
+    """What an error says, on one line and cut; its type where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 class RuijiError(Exception):
     """Base of every error a user can cause or meet; `exit_code` is what the command ends with."""
 

@@ -16,7 +16,7 @@ from sim_transforms.failures import judge_rejects, write_rejects
 from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.catalog_rows import STAGE as CATALOG
 from sim_transforms.media.decode import decoder_version
-from sim_transforms.media.parts import clip_columns
+from sim_transforms.records.clips import clip_columns
 from sim_transforms.records.codec import canonical_json, to_plain
 from sim_transforms.records.items import MEDIA_SCHEMA, OFFSETS_SCHEMA, FailedItem
 from sim_transforms.records.ledger import CLIPS, LedgerEntry, LedgerTotals, balance

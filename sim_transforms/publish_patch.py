@@ -22,12 +22,12 @@ from sim_transforms.hnsw.partition import shard_cap
 from sim_transforms.hnsw.patch_whole import Change, shard_loads
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.measure_recall import ExactAnswer, recall_rank
-from sim_transforms.media.parts import SOURCE_ID, START
 from sim_transforms.merge_shards import part_paths
 from sim_transforms.patch_version import PlannedPatch
 from sim_transforms.publish_version import FILES, ROW_GROUP_ITEMS, join_parts, measure_version
 from sim_transforms.records.arrays import load_array
 from sim_transforms.records.batches import Array, QueryBlock, arrow_type, vectors_of
+from sim_transforms.records.clips import SOURCE_ID, START
 from sim_transforms.records.manifests import RowRange, VersionManifest
 from sim_transforms.settings.stages import IndexSettings, SearchSettings
 from sim_transforms.storage.checksums import file_entry, index_file

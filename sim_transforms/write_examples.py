@@ -14,12 +14,13 @@ from typing import BinaryIO
 import apache_beam as beam
 
 from sim_transforms.beam_files import BeamFiles
-from sim_transforms.errors import LedgerError, MediaError
+from sim_transforms.errors import MediaError
 from sim_transforms.features.example_format import ExampleRecord, encode_example
 from sim_transforms.media.decode import most_bytes
 from sim_transforms.media.fetch_ahead import FetchAhead
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
-from sim_transforms.media.parts import SOURCE_ID, START, FileFacts, clip_id
+from sim_transforms.media.parts import FileFacts
+from sim_transforms.records.clips import SOURCE_ID, START, clip_id
 from sim_transforms.records.items import FailedItem, MediaRef, shard_of
 from sim_transforms.records.ledger import CLIPS, LedgerEntry
 from sim_transforms.records.manifests import FileEntry
@@ -135,14 +136,8 @@ def write_shard(
         decoded = paths.results(decoder.decode(paths))
         for reference, found in zip(ordered, decoded, strict=True):
             writer.add(reference, found)
-    return _checked(writer.report(name, media.kind, file_entry(Path(output), name), _duplicates(ordered)), len(ordered))
-
-
-def _checked(report: ShardReport, items: int) -> ShardReport:
-    """The report, if it accounts for every reference of the shard."""
-    if report.entry.items_in != items:
-        raise LedgerError(f"{report.entry.shard}: {items} files were given, {report.entry.items_in} accounted for")
-    return report
+    entry = file_entry(Path(output), name)
+    return writer.report(name, len(ordered), entry, _duplicates(ordered), is_sound=media.sound is not None)
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -200,18 +195,24 @@ class _ShardWriter:
         self._digest.update(repr(known).encode())
 
     def report(
-        self, name: str, kind: str, file: FileEntry, duplicates: tuple[tuple[str, tuple[int, ...]], ...]
+        self,
+        name: str,
+        files: int,
+        file: FileEntry,
+        duplicates: tuple[tuple[str, tuple[int, ...]], ...],
+        *,
+        is_sound: bool,
     ) -> ShardReport:
-        """The accounts."""
-        accepted, written = len(self._files), len(self._places)
+        """The accounts, of so many files that were given."""
+        written = len(self._places)
         clips = LedgerEntry(CLIPS, name, written + self._skipped, written, 0, self._skipped)
         return ShardReport(
             shard=self._shard,
-            entry=LedgerEntry(STAGE, name, accepted + len(self._failed), accepted, len(self._failed)),
+            entry=LedgerEntry(STAGE, name, files, len(self._files), len(self._failed)),
             places=tuple(self._places),
             failed=tuple(self._failed),
             duplicates=duplicates,
-            clips=clips if kind == "audio" else None,
+            clips=clips if is_sound else None,
             files=tuple(self._files),
             labels=tuple(sorted((label, split, n) for (label, split), n in self._labels.items())),
             media_bytes=self._media_bytes,

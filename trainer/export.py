@@ -67,7 +67,7 @@ def fingerprint(network: keras.Model, examples: Path, manifest: ExamplesManifest
 
 def _probe(output: Any, manifest: ExamplesManifest) -> Any:
     """The graph's answers to pictures whose bytes are all 0, all 1, ... all 255, or to clips of seeded noise."""
-    size = int(np.prod(manifest.media.shape)) * np.dtype(manifest.media.dtype).itemsize
+    size = manifest.media.item_bytes
     if manifest.media.sound is None:
         media = tf.constant([bytes([value]) * size for value in range(256)])
     else:

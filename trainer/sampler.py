@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import UsageError
+from sim_transforms.records.clips import sound_of
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.storage.tfrecord import read_record
 
@@ -122,7 +123,7 @@ def _units(places: Places, rows: Array, clips: bool) -> list[str]:
     ids = [str(places.item_ids[row]) for row in rows]
     if not clips:
         return ids
-    sources = [item_id.rpartition("#")[0] for item_id in ids]
+    sources = [sound_of(item_id) for item_id in ids]
     labels = [str(places.labels[row]) for row in rows]
     several = Counter(label for label, _ in set(zip(labels, sources, strict=True)))
     together = zip(ids, sources, labels, strict=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sim_transforms.records.clips import clip_id, sound_of, start_of
 from sim_transforms.records.media import SoundShape
 
 Array = np.ndarray[Any, Any]
@@ -28,9 +29,9 @@ class ClipNeighbors:
         if sound.hop_seconds > sound.seconds:
             return
         for item_id, row in places.items():
-            source, _, start = item_id.rpartition("#")
-            after = f"{source}#{float(start) + sound.hop_seconds:.3f}".rstrip("0").rstrip(".")
-            self.follows[row] = places.get(after, -1)
+            start = start_of(item_id)
+            assert start is not None
+            self.follows[row] = places.get(clip_id(sound_of(item_id), start + sound.hop_seconds), -1)
 
 
 class SoundViews:

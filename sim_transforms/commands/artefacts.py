@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import NotFound
-from sim_transforms.features.example_format import decode_example
+from sim_transforms.features.example_format import ExampleRecord, decode_example
 from sim_transforms.records.batches import vectors_of
 from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest
 from sim_transforms.storage.tfrecord import read_record
@@ -52,6 +52,16 @@ def example_file(shard: int, shards: int) -> str:
     return f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
 
 
+def read_example(examples: Path, manifest: ExamplesManifest, shard: int, offset: int, length: int) -> ExampleRecord:
+    """One record of `examples/`; raises DamagedArtefact where it cannot be read."""
+    path = examples / example_file(shard, manifest.shards)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return decode_example(read_record(descriptor, offset, length, str(path)))
+    finally:
+        os.close(descriptor)
+
+
 class DecodedMedia:
     """Decoded media of single items by random access.
 
@@ -83,11 +93,5 @@ class DecodedMedia:
     def _one(self, item_id: str) -> Array:
         if item_id not in self._places:
             raise NotFound(f"{self._examples} holds no item {item_id!r}")
-        shard, offset, length = self._places[item_id]
-        path = self._examples / example_file(shard, self.manifest.shards)
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            record = decode_example(read_record(descriptor, offset, length, str(path)))
-        finally:
-            os.close(descriptor)
+        record = read_example(self._examples, self.manifest, *self._places[item_id])
         return np.frombuffer(record.media, self.manifest.media.dtype).reshape(self.manifest.media.shape)

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from sim_transforms.commands.compared import counted
 from sim_transforms.commands.version_vectors import VersionVectors, ids_of
 from sim_transforms.errors import UsageError
-from sim_transforms.lookup.clips import SOURCE_ID, sounds_near
+from sim_transforms.lookup.clips import sounds_near
 from sim_transforms.lookup.open import OpenVersion, open_version
-from sim_transforms.media.parts import sound_of
 from sim_transforms.quality.sample import rank
+from sim_transforms.records.clips import SOURCE_ID, sound_of
 from sim_transforms.report.diff_page import QueryChange, VersionDiff, shown_items, write_diff_page
 
 __all__ = ["VersionDiff", "diff", "diff_text", "shown_items", "write_page"]

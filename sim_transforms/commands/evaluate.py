@@ -12,8 +12,8 @@ import numpy as np
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
 from sim_transforms.features.log_mel import log_mel
-from sim_transforms.media.parts import sound_of
 from sim_transforms.quality.retrieval import retrieval_metrics
+from sim_transforms.records.clips import sound_of
 from sim_transforms.records.codec import canonical_json
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.storage.checksums import file_entry

@@ -12,7 +12,7 @@ from sim_transforms.commands.compared import counted
 from sim_transforms.commands.forget_artefacts import Taken
 from sim_transforms.commands.whereabouts import holds_clips, iso_time, rows_in_version
 from sim_transforms.errors import DamagedArtefact, NotForgotten, NotFound, RuijiError, UsageError
-from sim_transforms.media.parts import sound_of
+from sim_transforms.records.clips import sound_of
 from sim_transforms.records.codec import to_plain
 from sim_transforms.storage.collect import Folder, version_folders, why_named
 from sim_transforms.storage.leases import READERS, fresh_holds, store_seconds

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from sim_transforms.commands.artefacts import example_file
 from sim_transforms.errors import DamagedArtefact
-from sim_transforms.media.parts import sound_of
+from sim_transforms.records.clips import sound_of
 from sim_transforms.records.codec import from_plain
 from sim_transforms.records.items import shard_of
 from sim_transforms.records.ledger import CLIPS, LedgerEntry
@@ -88,12 +87,11 @@ def statistics_without(path: Path, manifest: ExamplesManifest, removed: Removed)
         labels[row["label"]][row["split"]] -= 1
     reasons = Counter(known["rejected"])
     reasons.subtract(removed.refused.column("reason").to_pylist())
-    media_bytes = int(np.prod(manifest.media.shape)) * np.dtype(manifest.media.dtype).itemsize
     left = {label: {split: n for split, n in sorted(counts.items()) if n} for label, counts in sorted(labels.items())}
     return {
         **known,
         "labels": {label: counts for label, counts in left.items() if counts},
-        "media_bytes": known["media_bytes"] - media_bytes * removed.records.num_rows,
+        "media_bytes": known["media_bytes"] - manifest.media.item_bytes * removed.records.num_rows,
         "rejected": {reason: n for reason, n in sorted(reasons.items()) if n},
     }
 

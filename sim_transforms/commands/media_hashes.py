@@ -96,8 +96,7 @@ def hash_examples(table: ExampleTable) -> Array:
 def _batches(table: ExampleTable) -> Iterator[tuple[list[str], Array]]:
     """Ids and [b, *shape] decoded media, in the order of the records."""
     shape = table.manifest.media
-    item_bytes = int(np.prod(shape.shape)) * np.dtype(shape.dtype).itemsize
-    size = max(1, min(_BATCH_ITEMS, _BATCH_BYTES // item_bytes))
+    size = max(1, min(_BATCH_ITEMS, _BATCH_BYTES // shape.item_bytes))
     ids: list[str] = []
     media: list[bytes] = []
     for serialized in _records(table):

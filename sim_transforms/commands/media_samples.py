@@ -1,6 +1,5 @@
 """Pictures and waveforms of items for pages: accepted ones from `examples/`, rejected ones by the guarded decoder."""
 
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,10 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sim_transforms.commands.artefacts import example_file
+from sim_transforms.commands.artefacts import read_example
 from sim_transforms.commands.media_hashes import ExampleTable
 from sim_transforms.errors import MediaError
-from sim_transforms.features.example_format import decode_example
 from sim_transforms.media.guard import Bounds, GuardedDecoder
 from sim_transforms.records.items import FailedItem
 from sim_transforms.records.media import MediaShape
@@ -20,7 +18,6 @@ from sim_transforms.report.media_data import Sample
 from sim_transforms.report.media_page import AUDIBLE, LONGEST_SIDE
 from sim_transforms.report.page import picture_png
 from sim_transforms.report.waveform import draw_waveform, wav_bytes
-from sim_transforms.storage.tfrecord import read_record
 
 Array = np.ndarray[Any, Any]
 
@@ -50,12 +47,7 @@ class Samples:
         """
         table = self._table
         item_id, label, split, shard, offset, length = (column[row].as_py() for column in table.items.columns)
-        path = table.folder / example_file(shard, table.manifest.shards)
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            record = decode_example(read_record(descriptor, offset, length, str(path)))
-        finally:
-            os.close(descriptor)
+        record = read_example(table.folder, table.manifest, shard, offset, length)
         shown = table.files.column("item_id")[int(table.file_of[row])].as_py() if of_file else item_id
         return self._sample(Sample(shown, label, split, note=note), record.media, table.manifest.media)
 
@@ -93,9 +85,8 @@ def _thumbnail(pixels: Array) -> bytes:
     scale = LONGEST_SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(flat)).resize(size, Image.Resampling.BOX).save(buffer, "PNG")
-    return buffer.getvalue()
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(flat)).resize(size, Image.Resampling.BOX))
+    return picture_png(small.reshape(size[1], size[0], pixels.shape[2]))
 
 
 def _told(item: FailedItem) -> str:

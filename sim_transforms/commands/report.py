@@ -17,9 +17,9 @@ from sim_transforms.commands.version_vectors import VersionVectors, ids_of
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.lookup.clips import sounds_near
 from sim_transforms.lookup.open import Match, OpenVersion, open_version
-from sim_transforms.media.parts import sound_of
 from sim_transforms.quality.exact import exact_neighbors
 from sim_transforms.quality.recall import recall_interval
+from sim_transforms.records.clips import sound_of
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
 from sim_transforms.report.page import MEDIA_PAGE, write_report

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.whereabouts import IndexedRow
-from sim_transforms.media.parts import clip_id, sound_of
+from sim_transforms.records.clips import clip_id, start_of
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.media import Clips, MediaShape
 
@@ -27,14 +27,6 @@ class ClipPlace:
     item_id: str
     start: float
     row: int | None
-
-
-def start_of(clip: str) -> float | None:
-    """Seconds at which a clip begins, by its id; null of an id that is no clip's."""
-    try:
-        return float(clip.rpartition("#")[2]) if sound_of(clip) else None
-    except ValueError:
-        return None
 
 
 def prepared_shape(examples: Path) -> MediaShape | None:

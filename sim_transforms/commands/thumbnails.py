@@ -19,8 +19,8 @@ from sim_transforms.features.log_mel import log_mel
 from sim_transforms.media.decode import decode_media, most_bytes
 from sim_transforms.media.fetch_ahead import read_anywhere
 from sim_transforms.media.image import decode_image
-from sim_transforms.media.parts import clip_id, sound_of
 from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
+from sim_transforms.records.clips import clip_id, sound_of
 from sim_transforms.records.items import MediaRef
 from sim_transforms.records.media import MediaShape, SoundShape
 from sim_transforms.report.page import picture_png

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact, NotFound
 from sim_transforms.media.catalog import read_part, survey_catalog
-from sim_transforms.media.parts import sound_of
 from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
+from sim_transforms.records.clips import sound_of
 from sim_transforms.records.items import FailedItem, MediaRef
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import load_manifest, object_name

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sim_transforms.commands.sound_clips import ClipPlace, clip_places, prepared_shape, start_of
+from sim_transforms.commands.sound_clips import ClipPlace, clip_places, prepared_shape
 from sim_transforms.commands.whereabouts import (
     IndexedRow,
     RecordAt,
@@ -22,8 +22,8 @@ from sim_transforms.commands.whereabouts import (
     rows_in_version,
 )
 from sim_transforms.errors import DamagedArtefact, NotFound
-from sim_transforms.media.parts import sound_of
 from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
+from sim_transforms.records.clips import sound_of, start_of
 from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.records.media import Clips
 from sim_transforms.storage.object_store import ObjectStore

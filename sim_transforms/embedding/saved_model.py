@@ -4,7 +4,6 @@ TensorFlow's results change in their last bits with the size of the batch, so ev
 one; a query is embedded as the item was.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -23,12 +22,7 @@ _MOST_BATCH, _BATCH_BYTES = 256, 8 * 2**20
 
 def batch_size(media: MediaShape) -> int:
     """Items in a batch, everywhere: 256, fewer of large media, so that a batch holds at most 8 MiB of them."""
-    return max(1, min(_MOST_BATCH, _BATCH_BYTES // media_bytes(media)))
-
-
-def media_bytes(media: MediaShape) -> int:
-    """Bytes of one decoded item."""
-    return math.prod(media.shape) * np.dtype(media.dtype).itemsize
+    return max(1, min(_MOST_BATCH, _BATCH_BYTES // media.item_bytes))
 
 
 class SavedModelEmbedder:
@@ -42,7 +36,7 @@ class SavedModelEmbedder:
         """Keeps the loaded object: its variables die with it."""
         self._loaded, self.manifest = loaded, manifest
         self._signature = loaded.signatures["serving_default"]
-        self._media_bytes, self._batch = media_bytes(manifest.media), batch_size(manifest.media)
+        self._media_bytes, self._batch = manifest.media.item_bytes, batch_size(manifest.media)
 
     @classmethod
     def load(cls, path: str, intra_op_threads: int | None) -> Self:

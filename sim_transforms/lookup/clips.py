@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from sim_transforms.lookup.open import Match, OpenVersion
+from sim_transforms.records.clips import SOURCE_ID, START, sound_of
 
 Array = np.ndarray[Any, Any]
 
-SOURCE_ID, START = "source_id", "start"
 # Clips of one sound lie close together, so that many clips may be few sounds.
 _FIRST, _MOST = 64, 4096
 _ITEM_CLIPS = 16
@@ -126,7 +126,7 @@ def search_sound_item(opened: OpenVersion, item_id: str, k: int) -> list[SoundMa
     clips = sorted((record[START], record["row"]) for record in opened.records_where(SOURCE_ID, item_id))
     if not clips:
         vector = opened.vector_of(item_id)
-        return search_clips(opened, vector[None], [0.0], k, exclude=item_id.rpartition("#")[0])
+        return search_clips(opened, vector[None], [0.0], k, exclude=sound_of(item_id))
     chosen = np.unique(np.linspace(0, len(clips) - 1, _ITEM_CLIPS).round().astype(int))
     starts, rows = zip(*(clips[place] for place in chosen), strict=True)
     vectors = np.stack([opened.vector_at(row) for row in rows])

@@ -1,7 +1,7 @@
 """Media of any kind: what settings make of a file, by the decoder of its kind, which is imported when it is needed."""
 
 from sim_transforms.errors import MediaError
-from sim_transforms.media.parts import Parts
+from sim_transforms.media.parts import MAX_FILE_BYTES, MAX_SOUND_BYTES, Parts
 from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import ImageSettings, MediaSettings
 
@@ -30,7 +30,7 @@ def decoder_version(kind: str) -> str:
 
 def most_bytes(kind: str) -> int:
     """Larger files of a kind are refused before they are read."""
-    return 100 * 2**20 if kind == "image" else 500 * 2**20
+    return MAX_FILE_BYTES if kind == "image" else MAX_SOUND_BYTES
 
 
 def decode_media(data: bytes, shape: MediaShape) -> Parts:

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from sim_transforms.errors import MediaError
-from sim_transforms.media.image import MAX_FILE_BYTES, read_media
+from sim_transforms.media.image import read_media
+from sim_transforms.media.parts import MAX_FILE_BYTES
 from sim_transforms.media.remote import RemoteFiles, is_remote, local_copy
 
 T = TypeVar("T")

@@ -1,15 +1,12 @@
 """Sounds that libsndfile does not know, by FFmpeg (PyAV): AAC, ALAC, WMA, AC-3, Opus in WebM, the sound of a film."""
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import av
-import numpy as np
 
-from sim_transforms.errors import MediaError
-
-Array = np.ndarray[Any, Any]
+from sim_transforms.errors import MediaError, one_line
+from sim_transforms.media.parts import Blocks
 
 # Containers alone: FFmpeg also reads play lists, which name other files and hosts.
 _CONTAINERS = (
@@ -20,7 +17,7 @@ _MICROSECONDS = 1_000_000
 _FAILURES = (av.FFmpegError, ValueError, IndexError, RuntimeError, EOFError, OverflowError)
 
 
-def open_ffmpeg(data: bytes) -> tuple[int, int, float, Iterator[Array]]:
+def open_ffmpeg(data: bytes) -> tuple[int, int, float, Blocks]:
     """Opens the first sound of a file.
 
     Returns:
@@ -48,7 +45,7 @@ def open_ffmpeg(data: bytes) -> tuple[int, int, float, Iterator[Array]]:
     return context.sample_rate, max(1, context.channels), max(0.0, seconds), _blocks(container, stream)
 
 
-def _blocks(container: Any, stream: Any) -> Iterator[Array]:
+def _blocks(container: Any, stream: Any) -> Blocks:
     rate, read = stream.codec_context.sample_rate, 0
     with container:
         try:
@@ -60,7 +57,6 @@ def _blocks(container: Any, stream: Any) -> Iterator[Array]:
                     read += piece.samples
                     yield piece.to_ndarray().T
         except _FAILURES as error:
-            said = " ".join(str(error).split())[:200]
-            raise MediaError("damaged", f"the decoder stopped after {read:,} samples: {said}") from error
+            raise MediaError("damaged", f"the decoder stopped after {read:,} samples: {one_line(error)}") from error
     if not read:
         raise MediaError("damaged", "the sound holds no samples")

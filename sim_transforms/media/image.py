@@ -16,15 +16,14 @@ import numpy as np
 import PIL
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from sim_transforms.errors import MediaError
+from sim_transforms.errors import MediaError, one_line
 from sim_transforms.media.archive import is_member, read_member
-from sim_transforms.media.parts import FileFacts, Part, Parts
+from sim_transforms.media.parts import MAX_FILE_BYTES, FileFacts, Part, Parts
 from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import ImageSettings
 
 Array = np.ndarray[Any, Any]
 
-MAX_FILE_BYTES = 100 * 2**20
 # A JPEG is decoded at half, a quarter or an eighth of its size where that leaves so many times what is wanted.
 _DRAFT_GAP = 2
 
@@ -206,7 +205,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _decoding_error(error: BaseException) -> MediaError:
-    text = " ".join(str(error).split())[:200] or type(error).__name__
+    text = one_line(error)
     short = any(
         word in text.lower() for word in ("truncated", "unexpected end", "not enough image data", "broken data")
     )

@@ -1,9 +1,16 @@
 """What a decoded file is: one part of a picture, a clip each of a sound, and the facts of the file."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
-# Metadata of clips: the sound they are of, and the seconds at which they begin in it.
-SOURCE_ID, START = "source_id", "start"
+import numpy as np
+
+# Larger files of pictures, and of sounds, are refused before they are read.
+MAX_FILE_BYTES, MAX_SOUND_BYTES = 100 * 2**20, 500 * 2**20
+
+# Of a sound that is being decoded: [frames, channels] float32, full scale at 1.
+Blocks = Generator[np.ndarray[Any, Any], None, None]
 
 
 @dataclass(frozen=True)
@@ -51,20 +58,3 @@ class Parts:
     parts: tuple[Part, ...]
     skipped: int
     facts: FileFacts
-
-
-def clip_id(item_id: str, start: float | None) -> str:
-    """Id of a part: the item's own, or `<item_id>#<start in seconds>` of a clip."""
-    if start is None:
-        return item_id
-    return f"{item_id}#{start:.3f}".rstrip("0").rstrip(".")
-
-
-def sound_of(clip: str) -> str:
-    """Id of the sound that a clip is of, by the clip's own id."""
-    return clip.rpartition("#")[0]
-
-
-def clip_columns(kind: str) -> dict[str, str]:
-    """Names and types of the metadata that items of a kind have beside the catalog's."""
-    return {SOURCE_ID: "string", START: "double"} if kind == "audio" else {}

@@ -6,7 +6,6 @@ float32 blocks, so that a long sound is never in memory at its own rate; soxr br
 
 import contextlib
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from sim_transforms.errors import MediaError
-from sim_transforms.media.parts import FileFacts, Part, Parts
+from sim_transforms.errors import MediaError, one_line
+from sim_transforms.media.parts import Blocks, FileFacts, Part, Parts
 from sim_transforms.media.wav import mended
 from sim_transforms.records.media import MediaShape, SoundShape
 from sim_transforms.settings.stages import SoundSettings
@@ -91,7 +90,7 @@ class _Stream:
     sample_rate: int
     channels: int
     declared_seconds: float
-    blocks: Iterator[Array]
+    blocks: Blocks
 
 
 def _open(data: bytes) -> _Stream:
@@ -120,30 +119,26 @@ def _libsndfile(data: bytes) -> _Stream:
         unknown = getattr(error, "code", 0) == 1
         raise MediaError(
             "not_a_sound" if unknown else "damaged",
-            "no sound format is recognised in the file" if unknown else f"the decoder stopped: {_said(error)}",
+            "no sound format is recognised in the file" if unknown else f"the decoder stopped: {one_line(error)}",
         ) from error
     declared = max(0, file.frames) / max(1, file.samplerate)
     return _Stream(file.samplerate, file.channels, declared, _blocks_of(file))
 
 
-def _blocks_of(file: Any) -> Iterator[Array]:
+def _blocks_of(file: Any) -> Blocks:
     read = 0
     with file:
         while True:
             try:
                 block = file.read(_BLOCK // file.channels + 1, dtype="float32", always_2d=True)
             except (soundfile.SoundFileError, RuntimeError) as error:
-                raise MediaError("damaged", f"the decoder stopped after {read:,} samples: {_said(error)}") from error
+                raise MediaError("damaged", f"the decoder stopped after {read:,} samples: {one_line(error)}") from error
             if not len(block):
                 break
             read += len(block)
             yield block
         if file.format in _EXACT and read < file.frames:
             raise MediaError("truncated", f"the file declares {file.frames:,} samples and holds {read:,}")
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _samples(stream: _Stream, sound: SoundShape) -> Array:
@@ -153,7 +148,7 @@ def _samples(stream: _Stream, sound: SoundShape) -> Array:
     same = stream.sample_rate == sound.sample_rate
     resampler = None if same else soxr.ResampleStream(stream.sample_rate, sound.sample_rate, 1, dtype="float32")
     pieces, frames = [], 0
-    with contextlib.closing(_generator(stream.blocks)) as blocks:
+    with contextlib.closing(stream.blocks) as blocks:
         for block in blocks:
             frames += len(block)
             if frames > sound.max_seconds * stream.sample_rate:
@@ -165,10 +160,6 @@ def _samples(stream: _Stream, sound: SoundShape) -> Array:
     if resampler is not None:
         pieces.append(_to_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
     return np.concatenate([np.zeros(0, np.int16), *pieces])
-
-
-def _generator(blocks: Iterator[Array]) -> Any:
-    yield from blocks
 
 
 def _too_long(seconds: float, sound: SoundShape) -> MediaError:
@@ -183,19 +174,24 @@ def _to_int16(samples: Array) -> Array:
 def _cut(samples: Array, shape: MediaShape, facts: FileFacts) -> Parts:
     sound, length = shape.sound, shape.shape[0]
     assert sound is not None
-    if len(samples) < max(1, round(sound.min_seconds * sound.sample_rate)):
+    if len(samples) < _least_samples(sound):
         raise MediaError(
             "too_short", f"the sound takes {facts.seconds:g} s; at least {sound.min_seconds:g} are expected"
         )
+    starts = clip_starts(len(samples), shape)
     parts = [
         Part(round(first / sound.sample_rate, 3), _filled(samples[first : first + length], length))
-        for first in clip_starts(len(samples), shape)
+        for first in starts
         if not _is_silent(samples[first : first + length], sound.silence_db)
     ]
-    skipped = len(clip_starts(len(samples), shape)) - len(parts)
     if not parts:
         raise MediaError("silent", f"no clip is louder than {sound.silence_db:g} dB of full scale")
-    return Parts(tuple(parts), skipped, facts)
+    return Parts(tuple(parts), len(starts) - len(parts), facts)
+
+
+def _least_samples(sound: SoundShape) -> int:
+    """Of a sound, and of what is left after its last whole clip."""
+    return max(1, round(sound.min_seconds * sound.sample_rate))
 
 
 def clip_starts(samples: int, shape: MediaShape) -> list[int]:
@@ -207,7 +203,7 @@ def clip_starts(samples: int, shape: MediaShape) -> list[int]:
     hop = max(1, round(sound.hop_seconds * sound.sample_rate))
     starts = list(range(0, samples - length + 1, hop))
     left = samples - starts[-1] - length
-    return [*starts, samples - length] if left >= max(1, round(sound.min_seconds * sound.sample_rate)) else starts
+    return [*starts, samples - length] if left >= _least_samples(sound) else starts
 
 
 def _filled(clip: Array, length: int) -> bytes:

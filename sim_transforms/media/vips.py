@@ -9,7 +9,7 @@ import numpy as np
 import pyvips
 from PIL import Image
 
-from sim_transforms.errors import MediaError
+from sim_transforms.errors import MediaError, one_line
 
 Array = np.ndarray[Any, Any]
 
@@ -46,8 +46,7 @@ def to_pillow(picture: Any) -> Image.Image:
             picture = picture.colourspace("srgb")
         values: Array = picture.numpy()
     except pyvips.Error as error:
-        text = " ".join(str(error).split())[:200]
-        raise MediaError("damaged", f"the decoder stopped: {text}") from error
+        raise MediaError("damaged", f"the decoder stopped: {one_line(error)}") from error
     values = values[:, :, None] if values.ndim == 2 else values
     bands = min(values.shape[2], 4)
     pixels = _eight_bits(values[:, :, :bands])

@@ -1,6 +1,9 @@
 """What decoded media are: part of the manifests of examples and model, so that a query is decoded as its items were."""
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class MediaShape:
     min_side: int = 1
     max_aspect: float | None = None
     sound: SoundShape | None = None
+
+    @property
+    def item_bytes(self) -> int:
+        """Of one decoded item."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def clips(self) -> Clips | None:

@@ -1,19 +1,15 @@
 """80 hostile files end with exactly the accepts and rejects that are right, within bounds of time and memory."""
 
 import json
-import os
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from benchmarks.processes import run_measured
 from tests.pipelines.hostile_media import OK, hostile_files, write_hostile
+from tests.pipelines.small_catalogs import command
 
 LONGEST_SECONDS, LARGEST_BYTES = 90.0, round(1.2 * 2**30)
 MEDIA = {
@@ -24,27 +20,6 @@ MEDIA = {
 
 def test_there_are_eighty_of_them() -> None:
     assert len({file.name for file in hostile_files()}) == len(hostile_files()) == 80
-
-
-class _Watch(threading.Thread):
-    """Largest resident memory of any process of a command."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._root, self.largest = psutil.Process(pid), 0
-
-    def run(self) -> None:
-        while self._root.is_running():
-            try:
-                processes = [self._root, *self._root.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                return
-            for process in processes:
-                try:
-                    self.largest = max(self.largest, process.memory_info().rss)
-                except psutil.NoSuchProcess:
-                    continue
-            time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -60,17 +35,9 @@ def test_hostile_files_are_accepted_or_rejected_as_they_must(kind: str, tmp_path
         "preprocess": {"max_reject_share": 1.0},
     }
     config.write_text(yaml.safe_dump(settings))
-    command = [sys.executable, "-m", "pipelines.cli", "preprocess", "--config", str(config), "--json"]
-    began = time.monotonic()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    )
-    watch = _Watch(process.pid)
-    watch.start()
-    output, _ = process.communicate(timeout=4 * LONGEST_SECONDS)
-    assert process.returncode == 0
-    assert time.monotonic() - began < LONGEST_SECONDS
-    assert 0 < watch.largest < LARGEST_BYTES
+    done = run_measured(command("preprocess", "--config", str(config), "--json"), {"TF_CPP_MIN_LOG_LEVEL": "2"})
+    assert done.seconds < LONGEST_SECONDS
+    assert 0 < done.peaks.largest_rss < LARGEST_BYTES
     expected = {f"all/{file.name}": file.picture if kind == "image" else file.sound for file in files}
     examples = tmp_path / "work" / "examples"
     rejects = pq.read_table(examples / "rejects.parquet").to_pylist()
@@ -79,6 +46,6 @@ def test_hostile_files_are_accepted_or_rejected_as_they_must(kind: str, tmp_path
     found |= {row["item_id"]: row["reason"] for row in rejects}
     assert found == expected
     accepted = sum(reason == OK for reason in expected.values())
-    ledger = json.loads(output.splitlines()[-1])["ledger"]
+    ledger = json.loads(done.output.splitlines()[-1])["ledger"]
     assert ledger == {"items_in": 80, "items_out": accepted, "rejected": 80 - accepted, "skipped": 0}
     assert all(row["message"] for row in rejects)

@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from sim_transforms.commands.forget import check_whole_sounds, forget_versions
-from sim_transforms.commands.sound_clips import clip_places, start_of
+from sim_transforms.commands.sound_clips import clip_places
 from sim_transforms.commands.whereabouts import IndexedRow, holds_clips, named_by, rows_in_version
 from sim_transforms.commands.why import why
 from sim_transforms.commands.why_text import why_text
 from sim_transforms.errors import UsageError
+from sim_transforms.records.clips import start_of
 from sim_transforms.records.media import Clips
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.local import LocalStore

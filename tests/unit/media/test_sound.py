@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sim_transforms.errors import MediaError
-from sim_transforms.media.parts import Parts, clip_id
+from sim_transforms.media.parts import Parts
 from sim_transforms.media.sound import clip_starts, decode_sound, sound_shape
+from sim_transforms.records.clips import clip_id
 from sim_transforms.settings.stages import SoundSettings
 from tests.unit.media.sounds import BY_FFMPEG, WRITTEN, encoded, melody, tone, wav_with
 

@@ -4,7 +4,6 @@ import io
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +15,10 @@ from sim_transforms.records.manifests import IndexFile, RecallInterval, RowRange
 from sim_transforms.records.media import Clips
 from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
 from sim_transforms.report.page import picture_png, quality_rows, write_report
+from tests.unit.report.elements import elements_of
 
-_VOID = {"meta", "br", "img", "line", "circle", "polyline", "link", "input", "hr"}
 _NASTY = '<script>alert("x")</script>&'
 _METRICS = {"precision_at_1": 0.99, "precision_at_5": 0.98, "recall_at_10": 1.0, "map_at_r": 0.7, "queries": 1234.0}
-
-
-class _Elements(HTMLParser):
-    """Every element with its attributes; fails where tags do not close in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self._open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def close(self) -> None:
-        super().close()
-        assert self._open == []
 
 
 def _manifest() -> VersionManifest:
@@ -88,13 +63,6 @@ def _page(data: ReportData, folder: Path) -> str:
     return write_report(data, folder).read_text(encoding="utf-8")
 
 
-def _elements(page: str) -> list[tuple[str, dict[str, str | None]]]:
-    parser = _Elements()
-    parser.feed(page)
-    parser.close()
-    return parser.elements
-
-
 def test_write_report_gives_one_page_and_its_manifest(tmp_path: Path) -> None:
     assert write_report(_data(), tmp_path / "out") == tmp_path / "out" / "index.html"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["index.html", "manifest.json"]
@@ -107,7 +75,7 @@ def test_write_report_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_write_report_asks_nothing_of_any_other_place(tmp_path: Path) -> None:
-    elements = _elements(_page(_data(), tmp_path))
+    elements = elements_of(_page(_data(), tmp_path))
     addresses = [v for _, a in elements for n, v in a.items() if n in ("src", "href", "srcset", "data", "action")]
     assert len(addresses) == 3
     assert all(str(a).startswith("data:image/png;base64,") for a in addresses)
@@ -122,7 +90,7 @@ def test_write_report_of_nasty_texts_escapes_all_of_them(tmp_path: Path) -> None
     data = replace(_data(), name=_NASTY, rejects={_NASTY: 1}, sections=(section,))
     page = _page(data, tmp_path)
     assert "<script" not in page
-    assert {"script"}.isdisjoint(tag for tag, _ in _elements(page))
+    assert {"script"}.isdisjoint(tag for tag, _ in elements_of(page))
 
 
 def test_write_report_shows_the_numbers(tmp_path: Path) -> None:
@@ -141,7 +109,7 @@ def test_write_report_marks_right_and_wrong_by_sign_and_text(tmp_path: Path) -> 
 
 
 def test_write_report_names_every_picture_and_drawing(tmp_path: Path) -> None:
-    elements = _elements(_page(_data(), tmp_path))
+    elements = elements_of(_page(_data(), tmp_path))
     assert [a["alt"] for tag, a in elements if tag == "img"] == ["asked, class 1", "near, class 1", "far, class 7"]
     (drawing,) = [a for tag, a in elements if tag == "svg"]
     assert drawing["role"] == "img"
@@ -156,7 +124,7 @@ def test_write_report_without_pictures_shows_ids(tmp_path: Path) -> None:
     page = _page(replace(_data(), sections=(Section("Some", "", (row,)),)), tmp_path)
     assert "asked" in page
     assert "near" in page
-    assert "img" not in {tag for tag, _ in _elements(page)}
+    assert "img" not in {tag for tag, _ in elements_of(page)}
     assert not re.search("[✓✗]", page)
 
 
@@ -166,7 +134,7 @@ def test_write_report_of_a_bare_version_still_makes_a_page(tmp_path: Path) -> No
     assert "1,797" in page
     assert "<table>" not in page
     assert "<svg" not in page
-    _elements(page)
+    elements_of(page)
 
 
 @pytest.mark.parametrize("evaluation", [None, {}, {"known": {}, "unseen": {}, "raw": None}])
