@@ -3,11 +3,15 @@
 Reads the same formats as the first decoder and no other: libvips also renders drawings, which name other files.
 """
 
+import os
 from typing import Any
 
 import numpy as np
-import pyvips
 from PIL import Image
+
+# Read by libvips when it starts: what it warns of is dropped.
+os.environ.setdefault("VIPS_WARNING", "0")
+import pyvips
 
 from sim_transforms.errors import MediaError, one_line
 
@@ -16,6 +20,9 @@ Array = np.ndarray[Any, Any]
 _LOADERS = ("jpegload", "pngload", "webpload", "gifload", "tiffload", "heifload")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
+# The binding hands warnings on to Python, whose garbage collector may then free a picture, which warns again: GLib ends
+# the process at a warning within a warning.
+pyvips._remove_log_handler()
 pyvips.cache_set_max(0)
 pyvips.operation_block_set("VipsForeignLoadSvg", True)
 
