@@ -21,8 +21,10 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERVAL_SECONDS = 0.05
-# Looks for new processes, and reads of proportional sizes, are made every tenth time.
-_REFRESH = 10
+# Where seconds are what is measured: looking every 50 ms takes a tenth of two cores.
+SELDOM_SECONDS = 1.0
+# Looks for new processes, and reads of proportional sizes.
+_REFRESH_SECONDS = 0.5
 _WORKER = "sdk_worker_main"
 
 
@@ -71,21 +73,28 @@ class _Seen:
 
 
 class Watch:
-    """Peaks of a process and those under it; `look` is called again and again while it runs."""
+    """Peaks of a process and those under it; `look` is called again and again while it runs.
 
-    def __init__(self, pid: int) -> None:
+    Args:
+        pid: of the process.
+        interval_seconds: from look to look; where they are seldom, no proportional sizes are read (they are 0).
+    """
+
+    def __init__(self, pid: int, interval_seconds: float = INTERVAL_SECONDS) -> None:
+        self._every = max(1, round(_REFRESH_SECONDS / interval_seconds))
+        self._reads_proportional = interval_seconds < SELDOM_SECONDS
         self._main = psutil.Process(pid)
         self._seen: dict[tuple[int, float], _Seen] = {}
         self._looks, self._highest_rss, self._all_pss = 0, 0, 0
 
     def look(self) -> None:
         """One look at all processes; those that have ended meanwhile keep what was seen."""
-        regular = self._looks % _REFRESH == 0
+        regular = self._looks % self._every == 0
         if regular:
             self._refresh()
         self._looks += 1
         resident = sum(_resident(seen) for seen in self._seen.values())
-        if regular or resident > 1.01 * self._highest_rss:
+        if self._reads_proportional and (regular or resident > 1.01 * self._highest_rss):
             self._all_pss = max(self._all_pss, sum(_proportional(seen) for seen in self._seen.values()))
         self._highest_rss = max(self._highest_rss, resident)
 
@@ -150,8 +159,17 @@ def _proportional(seen: _Seen) -> int:
     return 0
 
 
-def run_measured(command: Sequence[str], variables: Mapping[str, str] | None = None) -> Finished:
+def run_measured(
+    command: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+    interval_seconds: float = INTERVAL_SECONDS,
+) -> Finished:
     """Runs a command with the checkout's own packages first, and waits for its end.
+
+    Args:
+        command: and its arguments.
+        variables: of its environment, beside this one's.
+        interval_seconds: as `Watch` has it.
 
     Raises:
         SystemExit: the command has failed; says how it ended and the end of what it said.
@@ -161,9 +179,9 @@ def run_measured(command: Sequence[str], variables: Mapping[str, str] | None = N
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
         process = subprocess.Popen(list(command), stdout=output, stderr=errors, env=environment)
-        watch = Watch(process.pid)
+        watch = Watch(process.pid, interval_seconds)
         ended = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(watch, ended))
+        watcher = threading.Thread(target=_watch, args=(watch, ended, interval_seconds))
         watcher.start()
         try:
             code = process.wait()
@@ -176,9 +194,9 @@ def run_measured(command: Sequence[str], variables: Mapping[str, str] | None = N
         return Finished(seconds, watch.cpu_seconds(), _text(output), watch.peaks())
 
 
-def _watch(watch: Watch, ended: threading.Event) -> None:
+def _watch(watch: Watch, ended: threading.Event, interval_seconds: float) -> None:
     watch.look()
-    while not ended.wait(INTERVAL_SECONDS):
+    while not ended.wait(interval_seconds):
         watch.look()
 
 
