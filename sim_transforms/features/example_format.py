@@ -40,6 +40,9 @@ class ExampleRecord:
     metadata: tuple[tuple[str, Scalar], ...] = ()
 
 
+_SHORT_HEADS = {field: tuple(bytes((field << 3 | 2, length)) for length in range(128)) for field in (1, 2)}
+
+
 def encode_example(record: ExampleRecord) -> bytes:
     """Serialises deterministically: the same record gives the same bytes.
 
@@ -64,6 +67,8 @@ def _entry(name: bytes, value: bytes) -> tuple[bytes, ...]:
 
 def _head(length: int, field: int = 1) -> bytes:
     """Tag of a field of wire type 2 and the length of its content as a varint."""
+    if length < 128:
+        return _SHORT_HEADS[field][length]
     head = bytearray((field << 3 | 2,))
     while length > 127:
         head.append(length & 127 | 128)

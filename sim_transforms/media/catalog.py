@@ -230,7 +230,7 @@ def catalog_stat_digest(plan: CatalogPlan, files: RemoteFiles = LOCAL_ONLY) -> s
             digest.update(_stamp(local_status(str(_archive_of(plan, part)))))
             continue
         for entry in read_part(plan, part, 0, files):
-            digest.update(repr(entry).encode())
+            digest.update(repr(tuple(vars(entry).values())).encode())
             if isinstance(entry, MediaRef):
                 digest.update(_stamp(statuses.of(entry.uri)))
     return digest.hexdigest()

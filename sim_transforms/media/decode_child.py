@@ -1,11 +1,12 @@
 """The process in which files are decoded: reads a JSON string a line, answers a JSON object a line, and the media.
 
-Started by `guard.GuardedDecoder` with one argument, `{"shape", "seconds", "memory"}`. Imports little, because it is
-started again after each file that stopped it.
+Started by `guard.GuardedDecoder` with one argument, `{"shape", "seconds", "memory", "slots"}`. Imports little, since it
+is started again after each file that stopped it.
 """
 
 import hashlib
 import json
+import mmap
 import os
 import resource
 import signal
@@ -27,6 +28,7 @@ def serve(told: dict[str, Any]) -> None:
     shape = from_plain(MediaShape, told["shape"], source="decoder")
     resource.setrlimit(resource.RLIMIT_DATA, (told["memory"], told["memory"]))
     asked, out = _pipes()
+    slots = Slots(told["slots"])
     out.write(STARTED)
     out.flush()
     for place, line in enumerate(asked):
@@ -34,10 +36,28 @@ def serve(told: dict[str, Any]) -> None:
         signal.setitimer(signal.ITIMER_REAL, 2 * told["seconds"] + 1)
         head, parts = answer(json.loads(line), shape)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        out.write(json.dumps({**head, "place": place}).encode() + b"\n")
-        for part in parts:
+        slot = slots.lay(place, parts)
+        out.write(json.dumps({**head, "place": place, "slot": slot}).encode() + b"\n")
+        for part in parts if slot is None else ():
             out.write(part.media)
         out.flush()
+
+
+class Slots:
+    """The shared memory that `guard` has, from this side."""
+
+    def __init__(self, told: dict[str, int] | None) -> None:
+        self._told = told
+        self._memory = mmap.mmap(told["descriptor"], told["bytes"] * told["count"]) if told else None
+
+    def lay(self, place: int, parts: tuple[Part, ...]) -> int | None:
+        """Lays the media of a file that is one part into a slot; null where they have to go through the pipe."""
+        told = self._told
+        if told is None or self._memory is None or len(parts) != 1 or len(parts[0].media) != told["bytes"]:
+            return None
+        slot = place % told["count"]
+        self._memory[slot * told["bytes"] : (slot + 1) * told["bytes"]] = parts[0].media
+        return slot
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:

@@ -6,7 +6,9 @@ others. A hung read of a mounted file system ends the same way.
 """
 
 import contextlib
+import fcntl
 import json
+import mmap
 import os
 import select
 import signal
@@ -26,8 +28,11 @@ from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import PreprocessSettings
 
 # Asked ahead, so that the child never waits: so many fit into a pipe beside one of any length.
-_AHEAD, _SHORT = 8, 1000
-_CHUNK = 2**20
+_AHEAD, _SHORT = 32, 250
+# What of its answers may wait, so that neither waits for the other: the most that Linux gives without being asked.
+_PIPE_BYTES = 2**20
+# Shared memory for media of one part, unless their slots would take more.
+_MOST_SHARED = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ class GuardedDecoder:
     def __init__(self, shape: MediaShape, bounds: Bounds, program: str = "sim_transforms.media.decode_child") -> None:
         self._shape, self._bounds, self._program = shape, bounds, program
         self._child: subprocess.Popen[bytes] | None = None
-        self._buffer = bytearray()
+        self._unread = _Unread()
+        self._slots = _Slots(shape.item_bytes)
         self._answers = 0
 
     def decode(self, uris: Sequence[str]) -> Iterator[Decoded | MediaError]:
@@ -95,7 +101,7 @@ class GuardedDecoder:
     def close(self) -> None:
         """Ends the child, whatever it does."""
         child, self._child = self._child, None
-        self._buffer.clear()
+        self._unread.clear()
         if child is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -112,17 +118,28 @@ class GuardedDecoder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+        self._slots.close()
 
     def _start(self) -> None:
         told = {"shape": to_plain(self._shape), "seconds": self._bounds.seconds, "memory": self._bounds.memory_bytes}
+        told["slots"] = self._slots.told
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "VIPS_CONCURRENCY": "1"}
         command = [sys.executable, "-m", self._program, json.dumps(told)]
         pipe = subprocess.PIPE
         # A session of its own: Ctrl-C is the parent's, and whatever the child starts ends with it.
         self._child = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, bufsize=0, env=environment, start_new_session=True
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            bufsize=0,
+            env=environment,
+            start_new_session=True,
+            pass_fds=self._slots.descriptors,
         )
+        assert self._child.stdout is not None
+        with contextlib.suppress(OSError):  # a user's pipes may be many already
+            fcntl.fcntl(self._child.stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._answers = 0
         # The start of Python is not the first file's fault.
         if self._line(60.0) != STARTED:
@@ -153,7 +170,8 @@ class GuardedDecoder:
             return MediaError(answer["reason"], answer["message"])
         parts = []
         for start in answer["starts"]:
-            media = self._take(answer["bytes"], self._bounds.seconds)
+            slot = answer.get("slot")
+            media = self._slots.content(slot) if slot is not None else self._take(answer["bytes"], self._bounds.seconds)
             if media is None:
                 return self._lost(time.monotonic() - began)
             parts.append(Part(start, media))
@@ -176,30 +194,101 @@ class GuardedDecoder:
     def _line(self, seconds: float) -> bytes | None:
         """The next line of the child, or null where it ends or does not come in time."""
         ends = time.monotonic() + seconds
-        while (end := self._buffer.find(b"\n")) < 0:
+        while (line := self._unread.line()) is None:
             if not self._fill(ends):
                 return None
-        return self._cut(end + 1)
+        return line
 
     def _take(self, count: int, seconds: float) -> bytes | None:
         ends = time.monotonic() + seconds
-        while len(self._buffer) < count:
+        while (taken := self._unread.take(count)) is None:
             if not self._fill(ends):
                 return None
-        return self._cut(count)
-
-    def _cut(self, count: int) -> bytes:
-        taken = bytes(memoryview(self._buffer)[:count])
-        del self._buffer[:count]
         return taken
 
     def _fill(self, ends: float) -> bool:
         """Reads what is there; false where the child has ended or the time is over."""
         assert self._child is not None
         assert self._child.stdout is not None
+        descriptor = self._child.stdout.fileno()
         poll = select.poll()
-        poll.register(self._child.stdout, select.POLLIN)
+        poll.register(descriptor, select.POLLIN)
         ready = poll.poll(max(0.0, ends - time.monotonic()) * 1000)
-        data = os.read(self._child.stdout.fileno(), _CHUNK) if ready else b""
-        self._buffer += data
-        return bool(data)
+        return bool(ready) and self._unread.fill(descriptor)
+
+
+class _Slots:
+    """Shared memory in which the child lays media that are one part, a slot each, so that they go through no pipe.
+
+    A file's slot is used again when as many files as there are slots have been asked for after it; one more than are
+    asked for at once, so that what an answer speaks of is there until the next is waited for. Where the system has no
+    such memory, or the media are large, there are none.
+    """
+
+    def __init__(self, item_bytes: int) -> None:
+        self._bytes, self._memory = item_bytes, None
+        self.told: dict[str, int] | None = None
+        self.descriptors: tuple[int, ...] = ()
+        count = _AHEAD + 1
+        if hasattr(os, "memfd_create") and count * item_bytes <= _MOST_SHARED:
+            descriptor = os.memfd_create("ruiji-decoded")
+            os.ftruncate(descriptor, count * item_bytes)
+            self._memory = mmap.mmap(descriptor, count * item_bytes)
+            self.told = {"descriptor": descriptor, "bytes": item_bytes, "count": count}
+            self.descriptors = (descriptor,)
+
+    def content(self, slot: int) -> bytes:
+        """A copy of what lies in a slot."""
+        assert self._memory is not None
+        return self._memory[slot * self._bytes : (slot + 1) * self._bytes]
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.close()
+            os.close(self.descriptors[0])
+
+
+class _Unread:
+    """What a pipe has given and nobody has taken, in one buffer that is used again."""
+
+    def __init__(self) -> None:
+        self._data = bytearray(_PIPE_BYTES)
+        self._start = self._end = 0
+
+    def clear(self) -> None:
+        """Forgets it."""
+        self._start = self._end = 0
+
+    def fill(self, descriptor: int) -> bool:
+        """Reads what a pipe holds; false at its end."""
+        if self._start == self._end:
+            self.clear()
+        if self._end == len(self._data):
+            self._make_room()
+        with memoryview(self._data) as whole, whole[self._end :] as free:
+            count = os.readv(descriptor, [free])
+        self._end += count
+        return bool(count)
+
+    def line(self) -> bytes | None:
+        """The next line with its end, null where there is no whole one."""
+        end = self._data.find(b"\n", self._start, self._end)
+        return None if end < 0 else self.take(end + 1 - self._start)
+
+    def take(self, count: int) -> bytes | None:
+        """The next bytes, null where there are not so many."""
+        if self._end - self._start < count:
+            return None
+        start, self._start = self._start, self._start + count
+        with memoryview(self._data) as whole, whole[start : start + count] as taken:
+            return bytes(taken)
+
+    def _make_room(self) -> None:
+        """Moves what is there to the front, or doubles the buffer where it is full."""
+        if not self._start:
+            self._data += bytes(len(self._data))
+            return
+        self._data[: self._end - self._start] = self._data[self._start : self._end]
+        self._start, self._end = 0, self._end - self._start

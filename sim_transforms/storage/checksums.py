@@ -18,15 +18,30 @@ _POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
 EMPTY_CRC32C = "AAAAAA=="
 
 
+class FileDigests:
+    """Checksums of a file that is being written or read, piece by piece."""
+
+    def __init__(self) -> None:
+        self._crc, self._sha, self._size = 0, hashlib.sha256(), 0
+
+    def add(self, piece: bytes) -> None:
+        """Goes on with the next piece."""
+        self._crc = google_crc32c.extend(self._crc, piece)
+        self._sha.update(piece)
+        self._size += len(piece)
+
+    def entry(self, name: str) -> FileEntry:
+        """Describes the file as far as it has been told."""
+        return FileEntry(name, self._size, _encode(self._crc), self._sha.hexdigest())
+
+
 def file_entry(folder: Path, name: str) -> FileEntry:
     """Describes a file in one pass."""
-    crc, sha, size = google_crc32c.Checksum(), hashlib.sha256(), 0
+    digests = FileDigests()
     with (folder / name).open("rb") as file:
         while block := file.read(_BLOCK):
-            crc.update(block)
-            sha.update(block)
-            size += len(block)
-    return FileEntry(name, size, base64.b64encode(crc.digest()).decode(), sha.hexdigest())
+            digests.add(block)
+    return digests.entry(name)
 
 
 def crc32c_of(path: Path, offset: int = 0, size_bytes: int | None = None) -> str:

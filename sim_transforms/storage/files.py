@@ -1,7 +1,9 @@
 """Local files that appear whole or not at all."""
 
+import contextlib
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +80,48 @@ def write_file(path: Path, data: bytes | memoryview) -> None:
     """Writes `data` to `path`, whole or not at all."""
     with replace_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Gives a file a second name, in place of what stood there; a copy of it where the file system has no links."""
+    with replace_file(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+class EarlyWrites:
+    """Has the system write a growing file to its disk while it grows, so that its last sync has little left to do.
+
+    Args:
+        descriptor: of the open file, which must stay open until `close`.
+        every_bytes: that are written to it before the system is asked again.
+    """
+
+    def __init__(self, descriptor: int, every_bytes: int = 32 * 2**20) -> None:
+        self._descriptor, self._every_bytes, self._new = descriptor, every_bytes, 0
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def add(self, count: int) -> None:
+        """Says that so many bytes more have been written."""
+        self._new += count
+        if self._new >= self._every_bytes and (self._thread is None or not self._thread.is_alive()):
+            self._new = 0
+            self._thread = threading.Thread(target=self._sync, daemon=True)
+            self._thread.start()
+
+    def _sync(self) -> None:
+        # What cannot be written is said by the last sync.
+        with contextlib.suppress(OSError):
+            os.fdatasync(self._descriptor)
 
 
 def sync(path: Path) -> None:

@@ -44,6 +44,19 @@ def read_records(path: Path) -> Iterator[bytes]:
             yield payload
 
 
+def split_records(data: bytes, path: str, offset: int) -> Iterator[bytes]:
+    """Payloads of the records that `data`, which stands at byte `offset` of a file, is made of.
+
+    Raises:
+        DamagedArtefact: `data` ends inside a record or a checksum differs; names file and byte.
+    """
+    start = 0
+    while start < len(data):
+        end = start + FRAME_BYTES + int.from_bytes(data[start : start + 8], "little")
+        yield _payload(data[start:end], path, offset + start)
+        start = end
+
+
 def read_record(descriptor: int, offset: int, length: int, path: str) -> bytes:
     """Payload of the record of `length` bytes (framing included) at `offset` of an open file; thread-safe."""
     return _payload(os.pread(descriptor, length, offset), path, offset)

@@ -102,3 +102,35 @@ def test_child_that_cannot_start_says_so() -> None:
     decoder = GuardedDecoder(SHAPE, BOUNDS, "tests.unit.media.nothing")
     with decoder, pytest.raises(RuntimeError, match="did not start"):
         list(decoder.decode(["a.png"]))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_media_of_many_files_are_their_own_through_shared_memory_and_without(
+    shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shared:
+        monkeypatch.delattr(os, "memfd_create")
+    paths = _pictures(tmp_path, 150)  # more than there are slots, all kept until the end
+    with GuardedDecoder(SHAPE, BOUNDS) as decoder:
+        found = list(decoder.decode([str(path) for path in paths]))
+    assert len({f.digest for f in found if isinstance(f, Decoded)}) == 150
+    for one, path in zip(found, paths, strict=True):
+        _assert_decoded(one, path)
+
+
+def test_media_too_large_for_shared_memory_go_through_the_pipe(tmp_path: Path) -> None:
+    shape = image_shape(ImageSettings(height=1000, width=1200, channels=3))
+    paths = _pictures(tmp_path, 3)
+    with GuardedDecoder(shape, BOUNDS) as decoder:
+        for one, path in zip(decoder.decode([str(path) for path in paths]), paths, strict=True):
+            assert isinstance(one, Decoded)
+            assert one.content.parts[0].media == decode_image(path.read_bytes(), shape).tobytes()
+
+
+def test_descriptors_of_shared_memory_are_given_back(tmp_path: Path) -> None:
+    paths = [str(path) for path in _pictures(tmp_path, 2)]
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with GuardedDecoder(SHAPE, BOUNDS) as decoder:
+            assert len(list(decoder.decode(paths))) == 2
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,6 +1,7 @@
 """Checksums and TFRecord frames against the libraries that define them."""
 
 import base64
+import contextlib
 from pathlib import Path
 
 import google_crc32c
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.storage.checksums import combine_crc32c, file_entry, index_file
-from sim_transforms.storage.tfrecord import frame, read_records
+from sim_transforms.storage.tfrecord import frame, read_records, split_records
 
 
 def _crc(data: bytes) -> str:
@@ -50,3 +51,19 @@ def test_read_records_every_flipped_byte_is_refused(tmp_path: Path) -> None:
         (tmp_path / "r").write_bytes(bytes(data))
         with pytest.raises(DamagedArtefact, match="byte"):
             list(read_records(tmp_path / "r"))
+
+
+def test_split_records_gives_back_what_was_framed_and_refuses_the_rest() -> None:
+    payloads = [b"", b"a" * 300, b"b"]
+    data = b"".join(frame(payload) for payload in payloads)
+    assert list(split_records(data, "r", 0)) == payloads
+    assert list(split_records(b"", "r", 0)) == []
+    for place in range(len(data)):
+        flipped = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        with pytest.raises(DamagedArtefact, match=r"^r: .* at byte \d+"):
+            list(split_records(flipped, "r", 7))
+    for length in range(1, len(data)):
+        with contextlib.suppress(DamagedArtefact):
+            found = list(split_records(data[:length], "r", 0))
+            assert found == payloads[: len(found)]
+            assert sum(len(frame(payload)) for payload in found) == length
