@@ -123,7 +123,15 @@ _VERSION_ACTIONS = (
 
 COMMANDS = (
     Command("run", "the whole job, from catalog to report; what is up to date is skipped", "run", "run", beam=True),
-    Command("preprocess", "catalog and media to examples", "run", "preprocess", beam=True),
+    Command(
+        "preprocess",
+        "catalog and media to examples; files that look as they did before are not decoded again",
+        "run",
+        "preprocess",
+        (Argument("--retry-rejects", "try files that were rejected again, though they look the same", switch=True),),
+        beam=True,
+        examples=("ruiji preprocess --config configs/digits.yaml --retry-rejects",),
+    ),
     Command("train", "examples to model", "run", "train", (_EXAMPLES,)),
     Command(
         "index",

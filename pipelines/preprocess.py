@@ -1,36 +1,112 @@
 """catalog + media -> examples/: decoded media as TFRecords, analysed by TensorFlow Transform.
 
 ruiji preprocess --config configs/digits.yaml
+ruiji preprocess --config configs/digits.yaml --retry-rejects
 ruiji preprocess --config configs/digits.yaml --runner=FlinkRunner --flink_master=localhost:8081
+
+Files that look as they did in the last run are taken up from `<workdir>/decoded/`, and the results of their analysis
+too: a run decodes and analyses what is new.
 """
 
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.analyze_examples import AnalyzeExamples
-from sim_transforms.finish_examples import close_examples, example_shards, write_manifest
+from sim_transforms.finish_examples import close_examples, example_shards, tell_moments, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows
+from sim_transforms.keep_decoded import DecodedFolder
 from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.decode import media_shape
 from sim_transforms.media.guard import bounds_of
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.records.statistics import DataStatistics
+from sim_transforms.runs.generations import added
+from sim_transforms.runs.tally import watched
 from sim_transforms.settings.stages import Settings
-from sim_transforms.write_examples import WriteExamples
+from sim_transforms.write_examples import ShardJob, ShardReport, WriteExamples
+
+Progress = Callable[[str, int, int], None]
 
 
-def write(settings: Settings, plan: CatalogPlan, output: Path, scratch: Path, options: PipelineOptions) -> None:
-    """Decodes the catalog into TFRecord files; accounts go to `scratch`."""
-    shards = example_shards(plan.rows, settings.preprocess, settings.media.kind)
+@dataclass(frozen=True)
+class Preprocessed:
+    """What a run has done.
+
+    Attributes:
+        statistics: of the examples.
+        decoded: files that were read and decoded, those that were rejected then too.
+        reused: files that an earlier run had decoded or rejected.
+        analyzed: records, where all are analysed.
+    """
+
+    manifest: ExamplesManifest
+    statistics: DataStatistics
+    decoded: int
+    reused: int
+    analyzed: int
+
+
+def run_preprocess(
+    settings: Settings,
+    plan: CatalogPlan,
+    output: Path,
+    scratch: Path,
+    options: PipelineOptions,
+    progress: Progress,
+    retry_rejects: bool = False,
+) -> Preprocessed:
+    """Writes `examples/` into the empty folder `output`.
+
+    Args:
+        settings: of the catalog.
+        plan: of it.
+        output: empty folder.
+        scratch: another.
+        options: of Beam.
+        progress: is told of the files that are done.
+        retry_rejects: whether files that were rejected are decoded again, though they look the same.
+    """
+    media = media_shape(settings.media)
+    kept = DecodedFolder.of(Path(settings.workdir), media, settings.preprocess)
+    job = ShardJob(
+        str(output),
+        example_shards(plan.rows, settings.preprocess, media.kind),
+        media,
+        bounds_of(settings.preprocess),
+        kept.keep(retry_rejects),
+    )
+    with watched(scratch / "tally", plan.rows, partial(progress, "preprocess")) as tally:
+        reports, failed = write_examples(settings, plan, replace(job, tally=tally), scratch, options)
+    totals = close_examples(output, reports, failed, plan, settings.preprocess, kept.workdir / "rejects.parquet")
+    analyzed = analyze(kept, reports, output, scratch, options)
+    statistics = tell_moments(output, media)
+    manifest = write_manifest(output, reports, totals, plan, media, settings)
+    kept.clear(output)
+    reused = sum(report.reused for report in reports)
+    decoded = sum(report.entry.items_in for report in reports) - reused
+    return Preprocessed(manifest, statistics, decoded, reused, analyzed)
+
+
+def write_examples(
+    settings: Settings, plan: CatalogPlan, job: ShardJob, scratch: Path, options: PipelineOptions
+) -> tuple[list[ShardReport], list[Any]]:
+    """Decodes the catalog into TFRecord files; the reports of the shards, and the rows that are no reference."""
+    reports, failed = (str(scratch / f"{name}.rows") for name in ("reports", "failed"))
     with beam.Pipeline(options=options) as pipeline:
         rows = pipeline | "ReadCatalog" >> ReadCatalog(plan, settings.train.seed)
-        media, bounds = media_shape(settings.media), bounds_of(settings.preprocess)
-        written = rows.references | "WriteExamples" >> WriteExamples(str(output), shards, media, bounds)
-        written | "HandBackReports" >> HandBack(str(scratch / "reports.rows"), key=by_shard)
-        rows[FAILED] | "HandBackFailed" >> HandBack(str(scratch / "failed.rows"))
+        written = rows.references | "WriteExamples" >> WriteExamples(job)
+        written | "HandBackReports" >> HandBack(reports, key=by_shard)
+        rows[FAILED] | "HandBackFailed" >> HandBack(failed)
+    return read_rows(reports), read_rows(failed)
 
 
 def by_shard(report: object) -> int:
@@ -38,26 +114,20 @@ def by_shard(report: object) -> int:
     return int(report.shard)  # type: ignore[attr-defined]
 
 
-def analyze(settings: Settings, output: Path, scratch: Path, options: PipelineOptions) -> None:
-    """Analyses the TFRecord files of `output` into `output/transform`."""
-    chosen = settings.preprocess
-    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=str(scratch / "tft")):
+def analyze(
+    kept: DecodedFolder, reports: Sequence[ShardReport], output: Path, scratch: Path, options: PipelineOptions
+) -> int:
+    """Analyses what no earlier run has, into `output/transform`; gives the number of records that were."""
+    generations = added(generation for report in reports for generation in report.generations)
+    known = kept.known() & frozenset(generations)
+    fresh = scratch / "analysis"
+    fresh.mkdir()
+    tables = tuple(str(kept.table(report.file.name)) for report in reports)
+    # Of a new name: a process that has analysed before holds tables of labels by the path of their file.
+    temporary = tempfile.mkdtemp(prefix="tft-", dir=scratch)
+    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=temporary):
         pipeline | "AnalyzeExamples" >> AnalyzeExamples(
-            str(output / "examples-*.tfrecord"),
-            str(output / "transform"),
-            media_shape(settings.media),
-            chosen.min_examples_per_class,
-            chosen.analyze_share,
+            tables, str(output / "transform"), str(fresh), kept.analysis(generations, known)
         )
-
-
-def run_preprocess(
-    settings: Settings, plan: CatalogPlan, output: Path, scratch: Path, options: PipelineOptions
-) -> ExamplesManifest:
-    """Writes `examples/` into the empty folder `output`; `scratch` is empty too."""
-    write(settings, plan, output, scratch, options)
-    reports, failed = read_rows(str(scratch / "reports.rows")), read_rows(str(scratch / "failed.rows"))
-    rejects = Path(settings.workdir) / "rejects.parquet"
-    totals = close_examples(output, reports, failed, plan, settings.preprocess, rejects)
-    analyze(settings, output, scratch, options)
-    return write_manifest(output, reports, totals, plan, media_shape(settings.media), settings)
+    kept.take_up(fresh, generations)
+    return sum(generation.records for generation in generations if generation not in known)

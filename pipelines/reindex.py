@@ -21,18 +21,19 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines._main import Main
 from pipelines.embed import embed
 from pipelines.next_version import NextVersion, job_name, lease_file, options_for
-from pipelines.preprocess import write
+from pipelines.preprocess import write_examples
 from pipelines.run import Runner
 from pipelines.stages import Stages
 from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
 from sim_transforms.diff_catalog import BUCKET_ITEMS, CatalogDiff, DiffCatalog, gather_diff
 from sim_transforms.errors import CatalogError, DamagedArtefact, ModelMismatch, NotFound
 from sim_transforms.failures import judge_rejects, reasons_of, write_rejects
-from sim_transforms.finish_examples import all_columns, close_examples, write_manifest
+from sim_transforms.finish_examples import all_columns, close_examples, example_shards, write_manifest
 from sim_transforms.hand_back import HandBack, read_rows, unordered
 from sim_transforms.media.catalog import plan_catalog
 from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.decode import media_shape, most_bytes
+from sim_transforms.media.guard import bounds_of
 from sim_transforms.options import runs_here
 from sim_transforms.publish_patch import CatalogChange, catalog_digest
 from sim_transforms.publish_version import describe_published
@@ -51,6 +52,7 @@ from sim_transforms.storage.leases import KeptLease
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import load_manifest
+from sim_transforms.write_examples import ShardJob
 
 _SUBSET = "items.parquet"
 _COUNTS = ("added", "changed", "removed", "metadata_changed", "files_read")
@@ -249,13 +251,15 @@ class Reindex:
             preprocess=replace(self._settings.preprocess, max_reject_share=1.0),
         )
         options = options_for(self._main, self._settings, len(references))
-        write(settings, subset, examples, rows, options)
-        reports, failed = read_rows(str(rows / "reports.rows")), read_rows(str(rows / "failed.rows"))
+        media = media_shape(settings.media)
+        shards = example_shards(subset.rows, settings.preprocess, media.kind)
+        job = ShardJob(str(examples), shards, media, bounds_of(settings.preprocess))
+        reports, failed = write_examples(settings, subset, job, rows, options)
         rejected = tuple(sorted([*failed, *(item for report in reports for item in report.failed)]))
         if len(rejected) == len(references):
             return Embedded(schema.empty_table(), rejected, 0)
         totals = close_examples(examples, reports, failed, subset, settings.preprocess, folder / "rejects.parquet")
-        write_manifest(examples, reports, totals, subset, media_shape(settings.media), settings)
+        write_manifest(examples, reports, totals, subset, media, settings)
         manifest = embed(examples, self._stages.model, embeddings, rows, options)
         tables = [pq.read_table(embeddings / entry.name) for entry in manifest.files]
         return Embedded(pa.concat_tables(tables).cast(schema).sort_by("item_id"), rejected, manifest.inferences)

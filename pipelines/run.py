@@ -26,9 +26,9 @@ class Runner:
         self._main, self._settings, self._stages = main, settings, stages
         self._state = StageState(stages.workdir)
 
-    def preprocess(self) -> StageResult:
+    def preprocess(self, retry_rejects: bool = False) -> StageResult:
         """catalog -> examples/."""
-        return run_stage(self._stages.preprocess(), self._state, self._main.notify)
+        return run_stage(self._stages.preprocess(retry_rejects), self._state, self._main.notify)
 
     def train(self) -> StageResult:
         """examples/ -> model/."""
@@ -70,13 +70,14 @@ def run(main: Main) -> None:
 
 
 def preprocess(main: Main) -> None:
-    """`ruiji preprocess`."""
+    """`ruiji preprocess [--retry-rejects]`."""
     settings = main.settings()
     main.check_flags(settings)
     stages = Stages(main, settings)
     with workdir_lock(stages.workdir):
-        result = Runner(main, settings, stages).preprocess()
-    main.answer(result.results, f"examples: {stages.examples}\n{_pairs(result.results['ledger'])}")
+        result = Runner(main, settings, stages).preprocess(main.arguments.retry_rejects)
+    counts = {name: count for name, count in result.results.items() if name in ("decoded", "reused", "analyzed")}
+    main.answer(result.results, f"examples: {stages.examples}\n{_pairs(result.results['ledger'] | counts)}")
 
 
 def train(main: Main) -> None:

@@ -61,8 +61,8 @@ class Stages:
         """Where a catalog and media with a scheme lie."""
         return self._main.files(self._settings)
 
-    def preprocess(self) -> Stage:
-        """catalog + media -> examples/."""
+    def preprocess(self, retry_rejects: bool = False) -> Stage:
+        """catalog + media -> examples/; with `retry_rejects` rejected files are tried again, changed or not."""
         from sim_transforms.media.catalog import catalog_stat_digest, plan_catalog
 
         settings, files = self._settings, self.files()
@@ -79,15 +79,21 @@ class Stages:
 
         def work(folder: Path) -> Results:
             from pipelines.preprocess import run_preprocess
+            from sim_transforms.commands.drift import check_drift
 
             with scratch_folder(self.workdir, "preprocess") as scratch:
-                manifest = run_preprocess(settings, plan, folder, scratch, self._main.options(settings))
-            return {"ledger": _totals(manifest)}
+                options, progress = self._main.options(settings), Progress(self._main, "files")
+                done = run_preprocess(settings, plan, folder, scratch, options, progress, retry_rejects)
+            bound = settings.preprocess.max_drift
+            drift = check_drift(settings.store, self.model, done.statistics, bound, self._main.notify)
+            counts = {"decoded": done.decoded, "reused": done.reused, "analyzed": done.analyzed}
+            return {"ledger": _totals(done.manifest), **counts, "drift": drift}
 
         modules = _modules(
-            "media", "features", "beam_files", "read_catalog", "write_examples", "finish_examples", "analyze_examples"
-        )
-        return Stage("preprocess", inputs, modules, self.examples, work)
+            "media", "features", "beam_files", "read_catalog", "write_examples", "finish_examples", "analyze_examples",
+            "keep_decoded", "kept_media",
+        )  # fmt: skip
+        return Stage("preprocess", inputs, modules, self.examples, work, again=retry_rejects)
 
     def train(self) -> Stage:
         """examples/ -> model/."""

@@ -6,6 +6,7 @@ RuijiError                     exit 1, shown without a stack trace
 |  `- CatalogError             the catalog: missing columns, duplicate item ids, unreadable file
 |- MediaError                  one item cannot be decoded: becomes a FailedItem, never fails the job
 |- TooManyRejects              the share of rejects is above the limit
+|- Drifted                     the catalog is further from what the model in use was trained on than is allowed
 |- LedgerError                 a stage lost or invented items
 |- RecallError                 an index misses the recall it was configured for
 |- DamagedArtefact             an artefact is missing, half-written or its checksums differ
@@ -70,6 +71,10 @@ class MediaError(RuijiError):
 
 class TooManyRejects(RuijiError):
     """More items were rejected than the configuration allows."""
+
+
+class Drifted(RuijiError):
+    """The examples are further from those of the model in use than `preprocess.max_drift`."""
 
 
 class LedgerError(RuijiError):

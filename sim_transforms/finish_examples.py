@@ -1,18 +1,20 @@
 """What the preprocessing job leaves, closed: duplicates and rejects judged, ledger checked, manifest written last."""
 
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import CatalogError, LedgerError
 from sim_transforms.failures import judge_rejects, write_rejects
+from sim_transforms.features.moments import moments_of
 from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.catalog_rows import STAGE as CATALOG
 from sim_transforms.media.decode import decoder_version
@@ -22,22 +24,27 @@ from sim_transforms.records.items import MEDIA_SCHEMA, OFFSETS_SCHEMA, FailedIte
 from sim_transforms.records.ledger import CLIPS, LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.media import MediaShape
+from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.stages import PreprocessSettings, Settings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
 from sim_transforms.write_examples import ShardReport
 
-MEDIA_FILE = "media.parquet"
+MEDIA_FILE, STATISTICS = "media.parquet", "statistics.json"
 _SHOWN = 10
 
 
 def example_shards(rows: int, settings: PreprocessSettings, kind: str) -> int:
-    """Number of TFRecord files: some for parallel work on small catalogs, on large ones some 10,000 pictures or 200
-    sounds, which may be songs, in each."""
+    """Number of TFRecord files: some for parallel work on small catalogs, on large ones 5,000 to 10,000 pictures or 100
+    to 200 sounds, which may be songs, in each.
+
+    A power of two, so that a catalog grows without its items moving to other files, or moves each file's to two.
+    """
     if settings.shards != "auto":
         return settings.shards
     few, many = (256, 10_000) if kind == "image" else (4, 200)
-    return max(1, min(4, rows // few), math.ceil(rows / many))
+    wanted = max(1, min(4, rows // few), math.ceil(rows / many))
+    return 1 << (wanted - 1).bit_length()
 
 
 def close_examples(
@@ -74,13 +81,20 @@ def close_examples(
         raise LedgerError(f"preprocess: {totals.rejected} items were rejected, but {len(failed)} have a reason")
     judge_rejects(totals, failed, settings.max_reject_share, rejects_copy)
     write_rejects(folder / "rejects.parquet", failed)
-    places = [asdict(p) for r in reports for p in r.places]
-    pq.write_table(pa.Table.from_pylist(places, OFFSETS_SCHEMA), folder / "offsets.parquet")
-    rows = [{**asdict(f), **asdict(f.facts)} for r in reports for f in r.files]
-    pq.write_table(pa.Table.from_pylist(rows, MEDIA_SCHEMA), folder / MEDIA_FILE)
+    _write_table([r.places for r in reports], OFFSETS_SCHEMA, folder / "offsets.parquet")
+    _write_table([r.files for r in reports], MEDIA_SCHEMA, folder / MEDIA_FILE)
     write_file(folder / "ledger.json", canonical_json([*entries, *clips]).encode())
-    write_file(folder / "statistics.json", canonical_json(_statistics(reports, failed, totals)).encode())
+    write_file(folder / STATISTICS, canonical_json(_statistics(reports, failed, totals)).encode())
     return totals
+
+
+def tell_moments(folder: Path, media: MediaShape) -> DataStatistics:
+    """Adds what the analysis has found to statistics.json; gives what a model keeps of it."""
+    mean, deviation = moments_of(folder / "transform", media)
+    path = folder / STATISTICS
+    known = json.loads(path.read_bytes())
+    write_file(path, canonical_json({**known, "mean": mean, "deviation": deviation}).encode())
+    return data_statistics(known["labels"], mean, deviation)
 
 
 def write_manifest(
@@ -92,9 +106,9 @@ def write_manifest(
     settings: Settings,
 ) -> ExamplesManifest:
     """Writes manifest.json, which makes the folder whole."""
-    names = ("ledger.json", MEDIA_FILE, "offsets.parquet", "rejects.parquet", "statistics.json")
+    names = ("ledger.json", MEDIA_FILE, "offsets.parquet", "rejects.parquet", STATISTICS)
     manifest = ExamplesManifest(
-        items=sum(len(r.places) for r in reports),
+        items=sum(r.places.num_rows for r in reports),
         shards=example_shards(plan.rows, settings.preprocess, media.kind),
         media=media,
         decoder=decoder_version(media.kind),
@@ -124,14 +138,21 @@ def all_columns(plan: CatalogPlan, kind: str) -> dict[str, str]:
 
 def _refuse_duplicates(reports: Sequence[ShardReport], unreadable: Sequence[FailedItem]) -> None:
     twice = [entry for r in reports for entry in r.duplicates]
-    rejected = {f.item_id for f in unreadable}
-    twice += [(p.item_id, ()) for r in reports for p in r.places if p.item_id in rejected]
+    rejected = pa.array([f.item_id for f in unreadable], pa.string())
+    for ids in (r.files.column("item_id") for r in reports):
+        twice += [(item_id, ()) for item_id in ids.filter(pc.is_in(ids, rejected)).to_pylist()]
     if twice:
         shown = "; ".join(_rows_of(i, rows) for i, rows in sorted(twice)[:_SHOWN])
         more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
         raise CatalogError(
             f"the catalog gives {len(twice)} item_id(s) more than once: {shown}{more}; ids must be unique"
         )
+
+
+def _write_table(parts: Sequence[pa.Table], schema: pa.Schema, path: Path) -> None:
+    # In one piece: row groups, and so the bytes, must not depend on the number of parts that came.
+    table = pa.concat_tables([schema.empty_table(), *parts]).combine_chunks()
+    pq.write_table(table, path)
 
 
 def _rows_of(item_id: str, rows: tuple[int, ...]) -> str:
@@ -145,7 +166,7 @@ def _statistics(reports: Sequence[ShardReport], failed: Sequence[FailedItem], to
         labels.setdefault(label, Counter())[split] += count
     return {
         "files": totals.items_out,
-        "items": sum(len(r.places) for r in reports),
+        "items": sum(r.places.num_rows for r in reports),
         "labels": {label: dict(sorted(counts.items())) for label, counts in sorted(labels.items())},
         "media_bytes": sum(r.media_bytes for r in reports),
         "record_bytes": sum(r.file.size_bytes for r in reports),

@@ -1,62 +1,50 @@
 """References -> TFRecord files of decoded media, one a shard, with what is known of each record.
 
 References, never pixels, are grouped by shard; a shard is decoded in the order of item_id and written as one file
-under a temporary name that is renamed when it is whole.
+under a temporary name that is renamed when it is whole. What earlier runs have decoded is taken up (`kept_media`).
 """
 
 import hashlib
+import pickle
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from sim_transforms.beam_files import BeamFiles
-from sim_transforms.errors import MediaError
+from sim_transforms.errors import DamagedArtefact, MediaError
 from sim_transforms.features.example_format import ExampleRecord, encode_example
+from sim_transforms.kept_media import Keep, KeptFile, KeptMedia, KeptRows, write_kept
 from sim_transforms.media.decode import most_bytes
 from sim_transforms.media.fetch_ahead import FetchAhead
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
-from sim_transforms.media.parts import FileFacts
+from sim_transforms.media.remote import FileStatus, Statuses
 from sim_transforms.records.clips import SOURCE_ID, START, clip_id
-from sim_transforms.records.items import FailedItem, MediaRef, shard_of
+from sim_transforms.records.items import MEDIA_SCHEMA, OFFSETS_SCHEMA, FailedItem, MediaRef, shard_of
 from sim_transforms.records.ledger import CLIPS, LedgerEntry
 from sim_transforms.records.manifests import FileEntry
 from sim_transforms.records.media import MediaShape
-from sim_transforms.storage.checksums import file_entry
-from sim_transforms.storage.files import replace_file
+from sim_transforms.runs.generations import Generation
+from sim_transforms.runs.tally import Tally
+from sim_transforms.storage.checksums import FileDigests
+from sim_transforms.storage.files import EarlyWrites, link_file, replace_file
 from sim_transforms.storage.tfrecord import frame
 
 STAGE = "preprocess"
-
-
-@dataclass(frozen=True)
-class RecordPlace:
-    """Where a record stands: byte offset and length, framing included; fields as in OFFSETS_SCHEMA."""
-
-    item_id: str
-    label: str
-    split: str
-    shard: int
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True)
-class MediaFile:
-    """What is told of an accepted file; a row of media.parquet.
-
-    Attributes:
-        digest: SHA-256 of its content, hexadecimal.
-        parts: records that were made of it.
-    """
-
-    item_id: str
-    digest: str
-    parts: int
-    facts: FileFacts
+# References that wait in a worker for others of their shard, so that they travel together.
+_TOGETHER = 20_000
+# What a worker keeps of listings: 150 MB.
+_MOST_LISTED = 500_000
 
 
 @dataclass(frozen=True)
@@ -65,40 +53,56 @@ class ShardReport:
 
     Attributes:
         entry: counts files.
+        places: where each record stands, a table as OFFSETS_SCHEMA says.
         duplicates: (item_id, rows of the catalog) of ids that stand more than once.
         clips: of sounds, counts clips: made, written, skipped as silent.
-        files: what is told of the accepted ones.
+        files: what is told of the accepted ones, a table as MEDIA_SCHEMA says.
         digest: SHA-256 over items and content of their media, rejected ones too.
+        generations: of its records.
+        reused: files that were not decoded, because an earlier run had done it.
     """
 
     shard: int
     entry: LedgerEntry
-    places: tuple[RecordPlace, ...]
+    places: pa.Table
     failed: tuple[FailedItem, ...]
     duplicates: tuple[tuple[str, tuple[int, ...]], ...]
     clips: LedgerEntry | None
-    files: tuple[MediaFile, ...]
+    files: pa.Table
     labels: tuple[tuple[str, str, int], ...]
     media_bytes: int
     digest: str
     file: FileEntry
+    generations: tuple[Generation, ...]
+    reused: int
 
 
-@dataclass
-class WriteExamples(beam.PTransform):
-    """MediaRefs -> one ShardReport a shard that is not empty, having written its file.
+@dataclass(frozen=True)
+class ShardJob:
+    """What the shards of a run have in common.
 
     Attributes:
-        output: folder of the files.
+        output: folder of the TFRecord files.
         shards: number of files.
         media: what media are decoded to.
         bounds: what one file may take.
+        keep: how decoded media are kept for later runs; null where they are not.
+        tally: folder in which the files that are done are counted, "" where nobody looks.
     """
 
     output: str
     shards: int
     media: MediaShape
     bounds: Bounds
+    keep: Keep | None = None
+    tally: str = ""
+
+
+@dataclass
+class WriteExamples(beam.PTransform):
+    """MediaRefs -> one ShardReport a shard that is not empty, having written its file."""
+
+    job: ShardJob
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -107,37 +111,116 @@ class WriteExamples(beam.PTransform):
         """Groups by shard, decodes and writes."""
         return (
             references
-            | "KeyByShard" >> beam.Map(key_by_shard, self.shards)
+            | "KeyByShard" >> beam.ParDo(_Together(self.job.shards))
             | "GroupByShard" >> beam.GroupByKey()
-            | "DecodeAndWrite" >> beam.Map(write_shard, self.output, self.shards, self.media, self.bounds)
+            | "DecodeAndWrite" >> beam.Map(write_shard, self.job)
         )
 
 
-def key_by_shard(reference: MediaRef, shards: int) -> tuple[int, MediaRef]:
-    """Keys a reference by its shard."""
-    return shard_of(reference.item_id, shards), reference
+class _Together(beam.DoFn):
+    """MediaRefs -> (shard, pickled list of them): what travels one by one costs more than what it carries."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+        self._waiting: dict[int, list[MediaRef]] = {}
+        self._count = 0
+
+    def start_bundle(self) -> None:
+        """Nothing waits yet."""
+        self._waiting, self._count = {}, 0
+
+    def process(self, reference: MediaRef) -> Iterator[tuple[int, bytes]]:
+        """Lets a reference wait, or sends all that do."""
+        self._waiting.setdefault(shard_of(reference.item_id, self._shards), []).append(reference)
+        self._count += 1
+        if self._count >= _TOGETHER:
+            yield from self._sent()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Sends what is left."""
+        for element in self._sent():
+            window = GlobalWindow()
+            yield WindowedValue(element, window.max_timestamp(), [window])
+
+    def _sent(self) -> Iterator[tuple[int, bytes]]:
+        waiting, self._waiting, self._count = self._waiting, {}, 0
+        for shard, references in waiting.items():
+            yield shard, pickle.dumps(references, protocol=5)
 
 
-def write_shard(
-    group: tuple[int, Iterable[MediaRef]], output: str, shards: int, media: MediaShape, bounds: Bounds
-) -> ShardReport:
-    """Decodes the references of a shard in order and writes the file."""
-    shard, references = group
+def write_shard(group: tuple[int, Iterable[bytes]], job: ShardJob) -> ShardReport:
+    """Decodes the references of a shard, which come in pickled lists, in order and writes the file."""
+    shard, batches = group
+    references = [reference for batch in batches for reference in pickle.loads(batch)]
     ordered = sorted(references, key=lambda r: (r.item_id, r.row))
-    name = shard_name(shard, shards)
-    uris, most = [reference.uri for reference in ordered], most_bytes(media.kind)
-    with (
-        GuardedDecoder(media, bounds) as decoder,
-        FetchAhead(uris, BeamFiles(), bounds.seconds, most) as paths,
-        replace_file(Path(output) / name) as temporary,
-        temporary.open("wb") as file,
+    try:
+        return _write(shard, ordered, job, job.keep)
+    except DamagedArtefact:
+        if job.keep is None:
+            raise
+        # Whatever was kept of this shard is not taken up, but written anew.
+        return _write(shard, ordered, job, replace(job.keep, is_whole=False))
+
+
+def _write(shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None) -> ShardReport:
+    name = shard_name(shard, job.shards)
+    target = Path(job.output if keep is None else keep.folder) / name
+    table_path = target.with_suffix(".parquet")
+    with ExitStack() as stack:
+        kept = stack.enter_context(KeptMedia(keep, shard, job.shards))
+        sources = _Sources(ordered, kept, keep is not None)
+        decoder = stack.enter_context(GuardedDecoder(job.media, job.bounds))
+        ahead = FetchAhead(sources.unknown, BeamFiles(), job.bounds.seconds, most_bytes(job.media.kind))
+        paths = stack.enter_context(ahead)
+        temporary = stack.enter_context(replace_file(target))
+        with temporary.open("wb") as file, EarlyWrites(file.fileno()) as early:
+            writer = _ShardWriter(shard, sources.looked_ns, file, early)
+            tally = Tally(job.tally, name)
+            for reference, status, known, found in sources.found(paths.results(decoder.decode(paths))):
+                writer.add(reference, status, found, kept.generation(reference, known))
+                tally.add()
+            tally.flush()
+        if keep is not None:
+            table_path.unlink(missing_ok=True)
+    if keep is not None:
+        write_kept(writer.rows.table(), table_path)
+        link_file(target, Path(job.output) / name)
+    _count(writer, sources)
+    return writer.report(name, ordered, sources.reused, job.media)
+
+
+class _Sources:
+    """The files of a shard: what earlier runs know of them, and which are to be decoded."""
+
+    def __init__(self, ordered: list[MediaRef], kept: KeptMedia, is_looked_at: bool) -> None:
+        self._ordered, self._kept = ordered, kept
+        self.looked_ns = time.time_ns()
+        statuses = Statuses(BeamFiles(), _MOST_LISTED)
+        self._statuses = [statuses.of(reference.uri) if is_looked_at else None for reference in ordered]
+        self._known = kept.find(ordered, self._statuses)
+        self.unknown = [r.uri for r, known in zip(ordered, self._known, strict=True) if known is None]
+        self.reused = len(ordered) - len(self.unknown)
+
+    def found(
+        self, decoded: Iterator[Decoded | MediaError]
+    ) -> Iterator[tuple[MediaRef, FileStatus | None, KeptFile | None, Decoded | MediaError]]:
+        """Each reference, how its file looks, what was known of it, and what has come of it."""
+        for reference, status, known in zip(self._ordered, self._statuses, self._known, strict=True):
+            yield reference, status, known, next(decoded) if known is None else self._kept.content(known)
+        if next(decoded, None) is not None:
+            raise RuntimeError("the decoder answers more files than it was asked for")
+
+
+def _count(writer: "_ShardWriter", sources: _Sources) -> None:
+    """Beam's counters, for those who watch a remote job."""
+    for name, count in (
+        ("files_decoded", len(sources.unknown)),
+        ("files_reused", sources.reused),
+        ("files_rejected", len(writer.failed)),
+        ("clips_skipped", writer.skipped),
+        ("records_written", writer.written),
     ):
-        writer = _ShardWriter(shard, file)
-        decoded = paths.results(decoder.decode(paths))
-        for reference, found in zip(ordered, decoded, strict=True):
-            writer.add(reference, found)
-    entry = file_entry(Path(output), name)
-    return writer.report(name, len(ordered), entry, _duplicates(ordered), is_sound=media.sound is not None)
+        Metrics.counter("ruiji", name).inc(count)
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -160,64 +243,85 @@ def records_of(reference: MediaRef, found: Decoded) -> Iterator[ExampleRecord]:
 
 
 class _ShardWriter:
-    """Keeps the accounts of a shard while its records are written."""
+    """Keeps the accounts of a shard while its records are written.
 
-    def __init__(self, shard: int, file: BinaryIO) -> None:
-        self._shard, self._file = shard, file
-        self._places: list[RecordPlace] = []
-        self._failed: list[FailedItem] = []
-        self._files: list[MediaFile] = []
+    Args:
+        shard: of the run.
+        looked_ns: when its files were looked at.
+        file: to write to.
+        early: is told what was written.
+    """
+
+    def __init__(self, shard: int, looked_ns: int, file: BinaryIO, early: EarlyWrites) -> None:
+        self._shard, self._file, self._early = shard, file, early
+        self.rows = KeptRows(looked_ns)
+        self.failed: list[FailedItem] = []
+        self._places: list[list[Any]] = [[] for _ in OFFSETS_SCHEMA]
+        self._parts: list[int] = []
         self._labels: Counter[tuple[str, str]] = Counter()
-        self._digest = hashlib.sha256()
-        self._offset = self._media_bytes = self._skipped = 0
+        self._generations: dict[int, list[int]] = {}
+        self._digest, self._file_digests = hashlib.sha256(), FileDigests()
+        self._offset = self._media_bytes = 0
+        self.skipped = self.written = 0
 
-    def add(self, reference: MediaRef, found: Decoded | MediaError) -> None:
+    def add(self, reference: MediaRef, status: FileStatus | None, found: Decoded | MediaError, generation: int) -> None:
         """Writes the records of a file, or notes why there are none."""
+        start = self._offset
         if isinstance(found, MediaError):
-            self._failed.append(FailedItem(reference.item_id, reference.uri, STAGE, found.reason, found.message))
+            self.failed.append(FailedItem(reference.item_id, reference.uri, STAGE, found.reason, found.message))
             self._digest.update(repr((reference.item_id, "rejected", found.reason)).encode())
+            self.rows.add(reference, status, found, (0, start, 0))
             return
-        content = found.content
-        self._files.append(MediaFile(reference.item_id, found.digest, len(content.parts), content.facts))
-        self._skipped += content.skipped
+        self._parts.append(len(found.content.parts))
+        self.skipped += found.content.skipped
         for record in records_of(reference, found):
-            self._write(record)
+            self._write(record, generation)
+        self.rows.add(reference, status, found, (generation, start, self._offset - start))
 
-    def _write(self, record: ExampleRecord) -> None:
+    def _write(self, record: ExampleRecord, generation: int) -> None:
         data = frame(encode_example(record))
         self._file.write(data)
-        place = RecordPlace(record.item_id, record.label, record.split, self._shard, self._offset, len(data))
-        self._places.append(place)
+        self._file_digests.add(data)
+        self._early.add(len(data))
+        place = (record.item_id, record.label, record.split, self._shard, self._offset, len(data))
+        for column, value in zip(self._places, place, strict=True):
+            column.append(value)
         self._labels[record.label, record.split] += 1
         self._offset += len(data)
         self._media_bytes += len(record.media)
-        known = (record.item_id, record.label, record.split, record.digest, record.metadata)
-        self._digest.update(repr(known).encode())
+        self.written += 1
+        known = repr((record.item_id, record.label, record.split, record.digest, record.metadata)).encode()
+        self._digest.update(known)
+        analysed = repr((record.item_id, record.label, record.split, record.digest)).encode()
+        sums = self._generations.setdefault(generation, [0, 0])
+        sums[0] += 1
+        sums[1] += int.from_bytes(hashlib.blake2b(analysed, digest_size=16).digest(), "big")
 
-    def report(
-        self,
-        name: str,
-        files: int,
-        file: FileEntry,
-        duplicates: tuple[tuple[str, tuple[int, ...]], ...],
-        *,
-        is_sound: bool,
-    ) -> ShardReport:
-        """The accounts, of so many files that were given."""
-        written = len(self._places)
-        clips = LedgerEntry(CLIPS, name, written + self._skipped, written, 0, self._skipped)
+    def report(self, name: str, ordered: list[MediaRef], reused: int, media: MediaShape) -> ShardReport:
+        """The accounts of a file, of the references that were given."""
+        file = self._file_digests.entry(name)
+        clips = LedgerEntry(CLIPS, file.name, self.written + self.skipped, self.written, 0, self.skipped)
+        table = self.rows.table()
+        accepted = table.filter(pc.is_null(table.column("reason")))
+        files = accepted.append_column("parts", pa.array(self._parts, pa.int32())).select(MEDIA_SCHEMA.names)
+        places = [pa.array(column, field.type) for column, field in zip(self._places, OFFSETS_SCHEMA, strict=True)]
         return ShardReport(
             shard=self._shard,
-            entry=LedgerEntry(STAGE, name, files, len(self._files), len(self._failed)),
-            places=tuple(self._places),
-            failed=tuple(self._failed),
-            duplicates=duplicates,
-            clips=clips if is_sound else None,
-            files=tuple(self._files),
+            entry=LedgerEntry(STAGE, file.name, len(ordered), accepted.num_rows, len(self.failed)),
+            places=pa.Table.from_arrays(places, schema=OFFSETS_SCHEMA),
+            failed=tuple(self.failed),
+            duplicates=_duplicates(ordered),
+            clips=clips if media.sound is not None else None,
+            files=files.cast(MEDIA_SCHEMA),
             labels=tuple(sorted((label, split, n) for (label, split), n in self._labels.items())),
             media_bytes=self._media_bytes,
             digest=self._digest.hexdigest(),
             file=file,
+            generations=tuple(
+                Generation(number, records, digest % 2**128)
+                for number, (records, digest) in sorted(self._generations.items())
+            ),
+            reused=reused,
         )
 
 

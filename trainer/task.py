@@ -3,6 +3,7 @@
 Deterministic on one machine: the same examples, settings and seed give the same weights bit for bit.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.codec import to_plain
 from sim_transforms.records.manifests import ExamplesManifest, ModelManifest
 from sim_transforms.records.media import SoundShape
+from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.stages import Settings, TrainSettings
 from sim_transforms.storage.files import write_file
 from trainer.calibration import calibrate
@@ -224,4 +226,13 @@ def _describe(
         metrics={name: round(float(value), 6) for name, value in best.metrics.items()},
         calibration=calibrate(best.vectors, labels, target) if target is not None else None,
         settings=to_plain(chosen),
+        statistics=_statistics(examples),
+    )
+
+
+def _statistics(examples: Path) -> DataStatistics | None:
+    """What the examples say of themselves."""
+    known = json.loads((examples / "statistics.json").read_bytes())
+    return (
+        data_statistics(known["labels"], tuple(known["mean"]), tuple(known["deviation"])) if "mean" in known else None
     )

@@ -25,7 +25,7 @@ from sim_transforms.records.ledger import CLIPS, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, FileEntry
 from sim_transforms.runs.folders import recover, staged_folder
 from sim_transforms.storage.checksums import file_entry
-from sim_transforms.storage.files import replace_file, write_file
+from sim_transforms.storage.files import link_file, replace_file, write_file
 from sim_transforms.storage.tfrecord import read_record
 
 _PAGES = ("report", "evaluation")
@@ -63,6 +63,7 @@ def forget_artefacts(workdir: Path, ids: Collection[str], clips: bool = False) -
     for name, forget in (("examples", forget_examples), ("embeddings", forget_embeddings)):
         if recovered(workdir / name):
             _note(found, forget(workdir / name, ids), name)
+    _note(found, forget_decoded(workdir, ids), "decoded")
     if (workdir / "sources").is_dir():
         _note(found, _forget_rows(workdir / "sources", "*.parquet", ids), "sources")
     for name, of_clips in (("rejects.parquet", False), ("index_rejects.parquet", clips)):
@@ -131,6 +132,36 @@ def forget_examples(folder: Path, ids: Collection[str]) -> dict[str, list[str]]:
         )
         write_file(new / "manifest.json", canonical_json(described).encode())
     return removed.places(manifest)
+
+
+def forget_decoded(workdir: Path, ids: Collection[str]) -> dict[str, list[str]]:
+    """Takes items out of what is kept for the next preprocessing: item -> files that held it.
+
+    Where `examples/` has a file anew, without the items, it takes the place of the kept one; what cannot be told apart
+    so goes whole, and is decoded again. So does what a killed run has left.
+    """
+    folder, found = workdir / "decoded", {item_id: list[str]() for item_id in ids}
+    for stray in sorted(folder.rglob("*.tfrecord")):
+        if not stray.with_suffix(".parquet").is_file():
+            stray.unlink()
+    held = files_with(folder, "*/*.parquet", ids)
+    for name, items in held.items():
+        table, records = folder / name, (folder / name).with_suffix(".tfrecord")
+        for item_id in items:
+            found[item_id] += [path.relative_to(folder).as_posix() for path in (table, records)]
+        left = _without(pq.ParquetFile(table).read(), ids)
+        anew = workdir / "examples" / records.name
+        table.unlink()
+        if not anew.is_file() or anew.stat().st_size != sum(left.column("length").to_pylist()):
+            records.unlink(missing_ok=True)
+            continue
+        link_file(anew, records)
+        lengths = left.column("length").to_numpy()
+        place = left.schema.get_field_index("offset")
+        offsets = pa.array(np.cumsum(lengths) - lengths, pa.int64())
+        with replace_file(table) as temporary:
+            pq.write_table(left.set_column(place, left.schema.field(place), offsets), temporary)
+    return found
 
 
 def _table(path: Path) -> pa.Table:
@@ -220,10 +251,7 @@ def _take_over(folder: Path, new: Path, but: set[str]) -> None:
         if name.as_posix() in but:
             continue
         (new / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path, new / name)
-        except OSError:
-            shutil.copyfile(path, new / name)
+        link_file(path, new / name)
 
 
 def _check_gone(path: Path, gone: pa.Table) -> None:

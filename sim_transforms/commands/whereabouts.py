@@ -162,8 +162,9 @@ def places_in_examples(workdir: Path, ids: Collection[str], clips: bool = False)
 
 
 def files_with(folder: Path, pattern: str, ids: Collection[str], clips: bool = False) -> dict[str, list[str]]:
-    """Name of each Parquet file of a folder that holds some of the items, or clips of the sounds -> those ids."""
-    found = {path.name: _rows_with(path, ids, ["item_id"], clips) for path in sorted(folder.glob(pattern))}
+    """Name of each Parquet file below a folder that holds some of the items, or clips of the sounds -> those ids."""
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob(pattern))}
+    found = {name: _rows_with(path, ids, ["item_id"], clips) for name, path in paths.items()}
     named = {name: named_by(rows.column("item_id").to_pylist(), ids, clips) for name, rows in found.items()}
     return {name: list(held) for name, held in named.items() if held}
 

@@ -16,6 +16,7 @@ from sim_transforms.records.media import MediaShape
 
 FEATURES = "features"
 LABEL_INDEX = "label_index"
+MOMENTS = "moments"
 MEDIA = "media"
 
 # Of a decibel, as whole numbers of which sound is summed.
@@ -28,8 +29,9 @@ def make_preprocessing_fn(media: MediaShape, min_examples_per_class: int) -> Pre
     """Makes the `preprocessing_fn` for decoded media of one shape.
 
     Its inputs are `media`, `label` and `split`, each [b] string; its outputs `features` [b, *feature_shape] float32, of
-    mean 0 and variance 1 a channel or mel band over the train split, and `label_index` [b] int64, -1 for labels outside
-    the vocabulary.
+    mean 0 and variance 1 a channel or mel band over the train split; `moments` [b, 2, channels or bands] float32, the
+    mean and the standard deviation that were taken off, 0 to 255 or dB; and `label_index` [b] int64, -1 for labels
+    outside the vocabulary.
     """
 
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -37,19 +39,21 @@ def make_preprocessing_fn(media: MediaShape, min_examples_per_class: int) -> Pre
         in_train = tf.equal(inputs["split"], "train")
         if media.sound is None:
             mean, deviation = _moments(values, in_train)
-            features = (tf.cast(values, tf.float32) - mean) / deviation
+            features, unit = (tf.cast(values, tf.float32) - mean) / deviation, 1.0
         else:
             decibels = log_mel(values, media.sound)
             steps = tf.cast(tf.round(decibels * _STEPS), tf.int64)
             mean, deviation = _moments(steps, in_train)
-            features = ((decibels * _STEPS - mean) / deviation)[..., None]
+            features, unit = ((decibels * _STEPS - mean) / deviation)[..., None], _STEPS
+        moments = tf.stack([mean, deviation])[None] / unit
         index = tft.compute_and_apply_vocabulary(
             inputs["label"],
             default_value=-1,
             frequency_threshold=min_examples_per_class if min_examples_per_class > 1 else None,
             vocab_filename="labels",
         )
-        return {FEATURES: features, LABEL_INDEX: index}
+        told = tf.tile(moments, [tf.shape(features)[0], 1, 1])
+        return {FEATURES: features, MOMENTS: told, LABEL_INDEX: index}
 
     return preprocessing_fn
 

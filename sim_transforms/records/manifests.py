@@ -9,6 +9,7 @@ from sim_transforms.errors import ConfigError, DamagedArtefact, NotFound
 from sim_transforms.records.codec import canonical_json, from_plain
 from sim_transforms.records.ledger import LedgerTotals
 from sim_transforms.records.media import Clips, MediaShape
+from sim_transforms.records.statistics import DataStatistics
 
 
 class Manifest:
@@ -112,6 +113,7 @@ class ModelManifest(Manifest):
         fingerprint: hex SHA-256 over weights, constants of the transform graph and decoder version.
         metrics: of the kept epoch on validation, such as {"precision_at_1": 0.99}.
         split_seed: seed of the split and of training.
+        statistics: of the examples; null of models that were trained before they were told.
     """
 
     fingerprint: str
@@ -125,6 +127,7 @@ class ModelManifest(Manifest):
     metrics: dict[str, float]
     calibration: Calibration | None
     settings: dict[str, Any]
+    statistics: DataStatistics | None = None
     kind: str = "model"
 
 

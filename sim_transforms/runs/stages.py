@@ -26,6 +26,7 @@ class Stage:
         output: the artefact's folder; null where `work` puts it in place itself (a published version) and names the
             folder, by its path or URL, in its results as `folder`.
         work: writes the artefact into the folder it is given and returns small plain results.
+        again: run also where nothing has changed.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Stage:
     modules: tuple[str, ...]
     output: Path | None
     work: Callable[[Path], Results]
+    again: bool = False
 
     def digest(self) -> str:
         """Digest of everything the output depends on."""
@@ -52,7 +54,7 @@ def run_stage(stage: Stage, state: StageState, notify: Callable[[str], None]) ->
     if stage.output is not None:
         recover(stage.output)
     digest = stage.digest()
-    if state.done(stage.name, digest):
+    if not stage.again and state.done(stage.name, digest):
         notify(f"{stage.name}: unchanged, skipped")
         return StageResult(True, state.value(stage.name) or {})
     notify(f"{stage.name}: started")

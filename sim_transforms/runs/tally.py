@@ -68,7 +68,8 @@ def watched(folder: Path, total: int, show: Callable[[int, int], None]) -> Itera
 
     def look() -> None:
         while not ended.wait(1.0):
-            show(min(tallied(folder), total), total)
+            if (done := tallied(folder)) < total:
+                show(done, total)
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

@@ -130,6 +130,8 @@ class PreprocessSettings:
     analyze_share: share of items, by hash, that TensorFlow Transform analyses.
     min_examples_per_class: labels with fewer items are left out of the vocabulary.
     shards: number of TFRecord files, or auto.
+    max_drift: the job fails where the catalog is further from what the model in use was trained on (`Drift.largest`);
+        null only tells how far.
     decode_seconds: in which a file must be read and decoded, or it is rejected.
     decode_memory_mib: that the process may hold in which files are decoded; a file that takes more is rejected.
     """
@@ -138,6 +140,7 @@ class PreprocessSettings:
     analyze_share: float = 1.0
     min_examples_per_class: int = 1
     shards: int | Literal["auto"] = "auto"
+    max_drift: float | None = None
     decode_seconds: float = 20.0
     decode_memory_mib: int = 1024
 
@@ -146,6 +149,8 @@ class PreprocessSettings:
         if self.decode_seconds <= 0:
             raise ValueError("decode_seconds: a number above 0 is expected")
         _share("max_reject_share", self.max_reject_share)
+        if self.max_drift is not None and self.max_drift <= 0:
+            raise ValueError("max_drift: null or a number above 0 is expected")
         if not 0.0 < self.analyze_share <= 1.0:
             raise ValueError("analyze_share: a share above 0 and up to 1 is expected")
         _at_least("min_examples_per_class", self.min_examples_per_class, 1)

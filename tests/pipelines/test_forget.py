@@ -134,11 +134,12 @@ def _ids(folder: Path, pattern: str) -> set[str]:
 
 def test_forget_leaves_no_byte_of_an_item_in_store_examples_or_embeddings(shop: Shop) -> None:
     traces = _traces(shop, GONE)
-    assert {name.split("/")[0] for name in _holding(shop, traces["id"])} == {"examples"}
+    assert {name.split("/")[0] for name in _holding(shop, traces["id"])} == {"decoded", "examples"}
     assert _holding(shop, traces["indexed"])
     assert _holding(shop, traces["media"])
     before = [v.version for v in list_versions(open_store(shop.store))]
-    assert {name.split("/")[0] for name in _tables_with(shop, GONE)} == {"embeddings", "examples", "sources", "store"}
+    rooms = {"decoded", "embeddings", "examples", "sources", "store"}
+    assert {name.split("/")[0] for name in _tables_with(shop, GONE)} == rooms
     shop.drop(GONE)
     found = shop.forget(GONE)
     assert _tables_with(shop, GONE) == []
@@ -148,7 +149,7 @@ def test_forget_leaves_no_byte_of_an_item_in_store_examples_or_embeddings(shop: 
     assert found["model_retrained"] is False
     taken = found["items"][GONE]
     assert taken["index"]["version"] == before[-1]
-    assert {name.split("/")[0] for name in taken["files"]} == {"examples", "embeddings", "sources"}
+    assert {name.split("/")[0] for name in taken["files"]} == {"decoded", "examples", "embeddings", "sources"}
     assert taken["deleted"] == before
     assert [v.version for v in list_versions(open_store(shop.store))] == [found["version"]]
 

@@ -1,0 +1,96 @@
+"""`<workdir>/decoded/`: what runs leave for later ones, and when it still holds.
+
+| path | holds |
+|---|---|
+| `<key>/examples-*.tfrecord` | decoded media; `examples/` has the same files by hard links |
+| `<key>/examples-*.parquet` | the files behind their records (`kept_media`) |
+| `<key>/analysis-<key>/generation-*/` | what TensorFlow Transform has found in the records of one generation |
+
+A key stands for everything else that the content depends on: settings, decoders, code. The folder may be removed at any
+time; the next run then decodes and analyses everything.
+"""
+
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow_transform as tft
+
+from sim_transforms.analyze_examples import Analysis
+from sim_transforms.kept_media import Keep
+from sim_transforms.media.decode import decoder_version
+from sim_transforms.records.media import MediaShape
+from sim_transforms.runs.digests import code_digest, settings_digest
+from sim_transforms.runs.generations import Generation, known_generations, next_generation
+from sim_transforms.settings.stages import PreprocessSettings
+
+FOLDER = "decoded"
+_KEY = 16
+# What decoded bytes, and what is found in them, depend on.
+_DECODING = ("sim_transforms.media", "sim_transforms.records.media", "sim_transforms.features.example_format")
+_ANALYSIS = ("sim_transforms.features", "sim_transforms.analyze_examples")
+
+
+@dataclass(frozen=True)
+class DecodedFolder:
+    """What is kept for one way to decode and one way to analyse."""
+
+    workdir: Path
+    media: MediaShape
+    settings: PreprocessSettings
+    path: Path
+    cache: Path
+
+    @staticmethod
+    def of(workdir: Path, media: MediaShape, settings: PreprocessSettings) -> "DecodedFolder":
+        """The folder of a working directory, which is made where it is missing."""
+        decoding = [media, decoder_version(media.kind), code_digest(_DECODING)]
+        chosen = [media, settings.analyze_share, settings.min_examples_per_class]
+        analysis = [*chosen, tft.__version__, code_digest(_ANALYSIS)]
+        path = workdir.absolute() / FOLDER / settings_digest(decoding)[:_KEY]
+        cache = path / f"analysis-{settings_digest(analysis)[:_KEY]}"
+        cache.mkdir(parents=True, exist_ok=True)
+        return DecodedFolder(workdir.absolute(), media, settings, path, cache)
+
+    def known(self) -> frozenset[Generation]:
+        """Generations that are analysed."""
+        return known_generations(self.cache)
+
+    def keep(self, retry_rejects: bool) -> Keep:
+        """What the shards of a new run take up and keep."""
+        generation, merged = next_generation(self.known())
+        return Keep(str(self.path), generation, merged, retry_rejects)
+
+    def table(self, name: str) -> Path:
+        """Of the files behind a TFRecord file."""
+        return (self.path / name).with_suffix(".parquet")
+
+    def analysis(self, generations: tuple[Generation, ...], known: frozenset[Generation]) -> Analysis:
+        """What there is to analyse."""
+        chosen = self.settings
+        return Analysis(
+            self.media, chosen.min_examples_per_class, chosen.analyze_share, generations, known, str(self.cache)
+        )
+
+    def take_up(self, fresh: Path, generations: Collection[Generation]) -> None:
+        """Moves new results, a folder each, to the others, and removes those of generations that are no more."""
+        names = {generation.name for generation in generations}
+        for path in sorted(fresh.iterdir()):
+            if path.name in names and not (self.cache / path.name).exists():
+                path.rename(self.cache / path.name)
+        for path in sorted(self.cache.iterdir()):
+            if path.name not in names:
+                shutil.rmtree(path)
+
+    def clear(self, examples: Path) -> None:
+        """Removes what other settings, or another number of shards, have left, when `examples` is whole."""
+        for folder in sorted(self.path.parent.iterdir()):
+            if folder != self.path:
+                shutil.rmtree(folder)
+        for path in sorted(self.path.iterdir()):
+            if path.is_dir():
+                if path != self.cache:
+                    shutil.rmtree(path)
+            elif not (examples / path.with_suffix(".tfrecord").name).is_file():
+                path.unlink()
