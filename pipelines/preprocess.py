@@ -82,6 +82,7 @@ def run_preprocess(
         example_shards(plan.rows, settings.preprocess, media.kind),
         media,
         bounds_of(settings.preprocess),
+        settings.preprocess.compression,
         kept.keep(retry_rejects),
     )
     with watched(scratch / "tally", plan.rows, partial(progress, "preprocess")) as tally:

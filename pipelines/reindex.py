@@ -253,7 +253,7 @@ class Reindex:
         options = options_for(self._main, self._settings, len(references))
         media = media_shape(settings.media)
         shards = example_shards(subset.rows, settings.preprocess, media.kind)
-        job = ShardJob(str(examples), shards, media, bounds_of(settings.preprocess))
+        job = ShardJob(str(examples), shards, media, bounds_of(settings.preprocess), settings.preprocess.compression)
         reports, failed = write_examples(settings, subset, job, rows, options)
         rejected = tuple(sorted([*failed, *(item for report in reports for item in report.failed)]))
         if len(rejected) == len(references):

@@ -24,6 +24,7 @@ from tfx_bsl.public import tfxio
 from sim_transforms.features.example_format import FEATURE_SPEC
 from sim_transforms.features.preprocessing import make_preprocessing_fn
 from sim_transforms.kept_media import KEPT_SCHEMA
+from sim_transforms.records.kept import records_beside
 from sim_transforms.records.media import MediaShape
 from sim_transforms.runs.generations import Generation
 from sim_transforms.storage.tfrecord import split_records
@@ -132,7 +133,7 @@ class ReadGeneration(beam.DoFn):
     def _records(self, table: Path) -> Iterator[bytes]:
         rows = pq.read_table(table, schema=KEPT_SCHEMA, columns=["generation", "offset", "length"])
         rows = rows.filter(pc.equal(rows.column("generation"), self._generation))
-        path = table.with_suffix(".tfrecord")
+        path = records_beside(table)
         with path.open("rb") as file:
             for offset, length in zip(
                 rows.column("offset").to_pylist(), rows.column("length").to_pylist(), strict=True

@@ -57,7 +57,7 @@ class EmbedExamples(beam.PTransform):
         written = (
             shards
             | "Spread" >> beam.Reshuffle()
-            | "ReadBatches" >> beam.FlatMap(read_batches, self.examples, self.manifest.shards, size, self.tally)
+            | "ReadBatches" >> beam.FlatMap(read_batches, self.examples, self.manifest, size, self.tally)
             | "Embed" >> RunInference(EmbedderHandler(self.model, self.intra_op_threads))
             | "KeyByShard" >> beam.Map(_key_by_shard)
             | "GroupByShard" >> beam.GroupByKey()
@@ -66,10 +66,12 @@ class EmbedExamples(beam.PTransform):
         return written | "Write" >> beam.Map(write_embeddings, self.output, self.manifest.shards, schema)
 
 
-def read_batches(shard: int, examples: str, shards: int, size: int, tally: str = "") -> Iterator[ExampleBatch]:
+def read_batches(
+    shard: int, examples: str, manifest: ExamplesManifest, size: int, tally: str = ""
+) -> Iterator[ExampleBatch]:
     """Reads one shard as batches of `size` consecutive records, the last one shorter."""
     done = Tally(tally, f"{shard:05d}")
-    path = Path(examples) / f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
+    path = Path(examples) / manifest.example_file(shard)
     rows = (decode_example(record) for record in read_records(path))
     for number in itertools.count():
         part = tuple(itertools.islice(rows, size))

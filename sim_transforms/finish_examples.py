@@ -118,6 +118,7 @@ def write_manifest(
         ledger=totals,
         settings=to_plain({"preprocess": settings.preprocess, "split_seed": settings.train.seed}),
         files=(*(r.file for r in reports), *(file_entry(folder, n) for n in names)),
+        compression=settings.preprocess.compression,
     )
     write_file(folder / "manifest.json", canonical_json(manifest).encode())
     return manifest

@@ -20,6 +20,7 @@ import tensorflow_transform as tft
 from sim_transforms.analyze_examples import Analysis
 from sim_transforms.kept_media import Keep
 from sim_transforms.media.decode import decoder_version
+from sim_transforms.records.kept import table_beside
 from sim_transforms.records.media import MediaShape
 from sim_transforms.runs.digests import code_digest, settings_digest
 from sim_transforms.runs.generations import Generation, known_generations, next_generation
@@ -64,7 +65,7 @@ class DecodedFolder:
 
     def table(self, name: str) -> Path:
         """Of the files behind a TFRecord file."""
-        return (self.path / name).with_suffix(".parquet")
+        return table_beside(self.path / name)
 
     def analysis(self, generations: tuple[Generation, ...], known: frozenset[Generation]) -> Analysis:
         """What there is to analyse."""
@@ -92,5 +93,5 @@ class DecodedFolder:
             if path.is_dir():
                 if path != self.cache:
                     shutil.rmtree(path)
-            elif not (examples / path.with_suffix(".tfrecord").name).is_file():
+            elif not (examples / path.name.removesuffix(".parquet")).is_file():
                 path.unlink()

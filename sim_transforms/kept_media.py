@@ -27,6 +27,7 @@ from sim_transforms.media.parts import FileFacts, Part, Parts
 from sim_transforms.media.remote import FileStatus
 from sim_transforms.records.clips import START, clip_id
 from sim_transforms.records.items import MediaRef
+from sim_transforms.records.kept import records_beside
 from sim_transforms.storage.files import replace_file
 from sim_transforms.storage.tfrecord import split_records
 
@@ -53,7 +54,7 @@ KEPT_SCHEMA = pa.schema(
 _PASSING = frozenset(("crashed", "forbidden", "missing", "out_of_memory", "timeout", "unreadable"))
 # A file that was changed so shortly before it was looked at may change again without looking different.
 _SETTLED_NS = 2_000_000_000
-_NAME = re.compile(r"examples-(\d{5,})-of-(\d{5,})\.parquet")
+_NAME = re.compile(r"examples-(\d{5,})-of-(\d{5,})\.tfrecord(?:\.gz)?\.parquet")
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class KeptMedia:
             known = pc.is_in(table.column("item_id"), pa.array(list(places), pa.string()))
             for row in table.filter(known).to_pylist():
                 place = places[row["item_id"]]
-                kept = KeptFile(path.with_suffix(".tfrecord"), row)
+                kept = KeptFile(records_beside(path), row)
                 if _looks_the_same(references[place], statuses[place], row) and not self._tried_again(kept):
                     found[place] = kept
         return found

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,14 +32,15 @@ from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
 from sim_transforms.media.remote import FileStatus, Statuses
 from sim_transforms.records.clips import SOURCE_ID, START, clip_id
 from sim_transforms.records.items import MEDIA_SCHEMA, OFFSETS_SCHEMA, FailedItem, MediaRef, shard_of
+from sim_transforms.records.kept import table_beside
 from sim_transforms.records.ledger import CLIPS, LedgerEntry
-from sim_transforms.records.manifests import FileEntry
+from sim_transforms.records.manifests import FileEntry, example_file
 from sim_transforms.records.media import MediaShape
 from sim_transforms.runs.generations import Generation
 from sim_transforms.runs.tally import Tally
 from sim_transforms.storage.checksums import FileDigests
 from sim_transforms.storage.files import EarlyWrites, link_file, replace_file
-from sim_transforms.storage.tfrecord import frame
+from sim_transforms.storage.tfrecord import frame, is_packed, pack
 
 STAGE = "preprocess"
 # References that wait in a worker for others of their shard, so that they travel together.
@@ -86,6 +88,7 @@ class ShardJob:
         shards: number of files.
         media: what media are decoded to.
         bounds: what one file may take.
+        compression: of the records: none or gzip.
         keep: how decoded media are kept for later runs; null where they are not.
         tally: folder in which the files that are done are counted, "" where nobody looks.
     """
@@ -94,6 +97,7 @@ class ShardJob:
     shards: int
     media: MediaShape
     bounds: Bounds
+    compression: str = "none"
     keep: Keep | None = None
     tally: str = ""
 
@@ -113,7 +117,7 @@ class WriteExamples(beam.PTransform):
             references
             | "KeyByShard" >> beam.ParDo(_Together(self.job.shards))
             | "GroupByShard" >> beam.GroupByKey()
-            | "DecodeAndWrite" >> beam.Map(write_shard, self.job)
+            | "DecodeAndWrite" >> beam.ParDo(_WriteShards(self.job))
         )
 
 
@@ -148,28 +152,57 @@ class _Together(beam.DoFn):
             yield shard, pickle.dumps(references, protocol=5)
 
 
-def write_shard(group: tuple[int, Iterable[bytes]], job: ShardJob) -> ShardReport:
-    """Decodes the references of a shard, which come in pickled lists, in order and writes the file."""
-    shard, batches = group
-    references = [reference for batch in batches for reference in pickle.loads(batch)]
+class _WriteShards(beam.DoFn):
+    """(shard, pickled lists of its references) -> its ShardReport; the decoder's process serves all of a worker."""
+
+    def __init__(self, job: ShardJob) -> None:
+        self._job = job
+        self._decoder: GuardedDecoder | None = None
+
+    def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[ShardReport]:
+        """Writes one shard."""
+        if self._decoder is None:
+            self._decoder = GuardedDecoder(self._job.media, self._job.bounds)
+        shard, batches = group
+        references = [reference for batch in batches for reference in pickle.loads(batch)]
+        yield write_shard(shard, references, self._job, self._decoder)
+
+    def teardown(self) -> None:
+        """Ends the decoder."""
+        if self._decoder is not None:
+            self._decoder.__exit__(None, None, None)
+            self._decoder = None
+
+
+def write_shard(shard: int, references: list[MediaRef], job: ShardJob, decoder: GuardedDecoder) -> ShardReport:
+    """Decodes the references of a shard in the order of item_id and writes the file.
+
+    Args:
+        shard: number of it.
+        references: of its items, in any order.
+        job: of the run.
+        decoder: for the files that are not known; it has no files to answer for when an error leaves this function.
+    """
     ordered = sorted(references, key=lambda r: (r.item_id, r.row))
     try:
-        return _write(shard, ordered, job, job.keep)
+        return _write(shard, ordered, job, job.keep, decoder)
     except DamagedArtefact:
         if job.keep is None:
             raise
-        # Whatever was kept of this shard is not taken up, but written anew.
-        return _write(shard, ordered, job, replace(job.keep, is_whole=False))
+    # Whatever was kept of this shard is not taken up, but written anew.
+    return _write(shard, ordered, job, replace(job.keep, is_whole=False), decoder)
 
 
-def _write(shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None) -> ShardReport:
-    name = shard_name(shard, job.shards)
+def _write(
+    shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None, decoder: GuardedDecoder
+) -> ShardReport:
+    name = example_file(shard, job.shards, job.compression)
     target = Path(job.output if keep is None else keep.folder) / name
-    table_path = target.with_suffix(".parquet")
+    table_path = table_beside(target)
     with ExitStack() as stack:
         kept = stack.enter_context(KeptMedia(keep, shard, job.shards))
         sources = _Sources(ordered, kept, keep is not None)
-        decoder = stack.enter_context(GuardedDecoder(job.media, job.bounds))
+        stack.push(partial(_end_on_error, decoder))
         ahead = FetchAhead(sources.unknown, BeamFiles(), job.bounds.seconds, most_bytes(job.media.kind))
         paths = stack.enter_context(ahead)
         temporary = stack.enter_context(replace_file(target))
@@ -187,6 +220,12 @@ def _write(shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None
         link_file(target, Path(job.output) / name)
     _count(writer, sources)
     return writer.report(name, ordered, sources.reused, job.media)
+
+
+def _end_on_error(decoder: GuardedDecoder, kind: type[BaseException] | None, *error: object) -> None:
+    """Answers that nobody has read must not be taken for those of the next files."""
+    if kind is not None:
+        decoder.close()
 
 
 class _Sources:
@@ -223,11 +262,6 @@ def _count(writer: "_ShardWriter", sources: _Sources) -> None:
         Metrics.counter("ruiji", name).inc(count)
 
 
-def shard_name(shard: int, shards: int) -> str:
-    """File name of a shard."""
-    return f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
-
-
 def records_of(reference: MediaRef, found: Decoded) -> Iterator[ExampleRecord]:
     """What is written of a file: its item, or its clips as items, which say what sound they are of and where."""
     for part in found.content.parts:
@@ -254,6 +288,7 @@ class _ShardWriter:
 
     def __init__(self, shard: int, looked_ns: int, file: BinaryIO, early: EarlyWrites) -> None:
         self._shard, self._file, self._early = shard, file, early
+        self._compresses = is_packed(file.name)
         self.rows = KeptRows(looked_ns)
         self.failed: list[FailedItem] = []
         self._places: list[list[Any]] = [[] for _ in OFFSETS_SCHEMA]
@@ -280,6 +315,8 @@ class _ShardWriter:
 
     def _write(self, record: ExampleRecord, generation: int) -> None:
         data = frame(encode_example(record))
+        if self._compresses:
+            data = pack(data)
         self._file.write(data)
         self._file_digests.add(data)
         self._early.add(len(data))

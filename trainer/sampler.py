@@ -55,8 +55,7 @@ class RecordReader:
     """Reads single records of an examples folder; files stay open until `close`."""
 
     def __init__(self, examples: Path, manifest: ExamplesManifest) -> None:
-        names = [f"examples-{s:05d}-of-{manifest.shards:05d}.tfrecord" for s in range(manifest.shards)]
-        self._paths = [examples / name for name in names]
+        self._paths = [examples / manifest.example_file(shard) for shard in range(manifest.shards)]
         self._descriptors: dict[int, int] = {}
 
     def read(self, places: Places, row: int) -> bytes:

@@ -47,14 +47,9 @@ def load_embeddings(folder: Path) -> EmbeddedItems:
     return EmbeddedItems(ids, labels, splits, vectors_of(table.column("embedding")))
 
 
-def example_file(shard: int, shards: int) -> str:
-    """Name of a TFRecord file of `examples/`."""
-    return f"examples-{shard:05d}-of-{shards:05d}.tfrecord"
-
-
 def read_example(examples: Path, manifest: ExamplesManifest, shard: int, offset: int, length: int) -> ExampleRecord:
     """One record of `examples/`; raises DamagedArtefact where it cannot be read."""
-    path = examples / example_file(shard, manifest.shards)
+    path = examples / manifest.example_file(shard)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         return decode_example(read_record(descriptor, offset, length, str(path)))

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from sim_transforms.commands.artefacts import example_file
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.records.clips import sound_of
 from sim_transforms.records.codec import from_plain
@@ -43,7 +42,7 @@ class Removed:
         held: dict[str, list[str]] = {}
         for row in self.records.to_pylist():
             named = sound_of(row["item_id"]) if clips else row["item_id"]
-            held[named] = [example_file(row["shard"], manifest.shards), "media.parquet"]
+            held[named] = [manifest.example_file(row["shard"]), "media.parquet"]
         return held | {item_id: ["rejects.parquet"] for item_id in self.refused.column("item_id").to_pylist()}
 
 
@@ -53,7 +52,7 @@ def accounts_without(path: Path, manifest: ExamplesManifest, removed: Removed) -
     How many clips of a sound were skipped as silent stands nowhere, so that these counts stay.
     """
     files = Counter(_own_file(item_id, manifest) for item_id in removed.files.column("item_id").to_pylist())
-    clips = Counter(example_file(shard, manifest.shards) for shard in removed.records.column("shard").to_pylist())
+    clips = Counter(manifest.example_file(shard) for shard in removed.records.column("shard").to_pylist())
     rejected: Counter[str] = Counter()
     for row in removed.refused.to_pylist():
         rejected["rows" if row["stage"] == "catalog" else _own_file(row["item_id"], manifest)] += 1
@@ -67,7 +66,7 @@ def accounts_without(path: Path, manifest: ExamplesManifest, removed: Removed) -
 
 
 def _own_file(item_id: str, manifest: ExamplesManifest) -> str:
-    return example_file(shard_of(item_id, manifest.shards), manifest.shards)
+    return manifest.example_file(shard_of(item_id, manifest.shards))
 
 
 def _less(entry: LedgerEntry, out: int, rejected: int) -> LedgerEntry:

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sim_transforms.commands.artefacts import example_file
 from sim_transforms.commands.forget_accounts import Removed, accounts_without, digest_without, statistics_without
 from sim_transforms.commands.whereabouts import files_with
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.records.codec import canonical_json
+from sim_transforms.records.kept import records_beside, table_beside
 from sim_transforms.records.ledger import CLIPS, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, FileEntry
 from sim_transforms.runs.folders import recover, staged_folder
@@ -104,7 +104,7 @@ def forget_examples(folder: Path, ids: Collection[str]) -> dict[str, list[str]]:
     if not any(table.num_rows for table in (removed.records, removed.files, removed.refused)):
         return {}
     touched = sorted(set(gone.column("shard").to_pylist()))
-    names = [example_file(shard, manifest.shards) for shard in touched]
+    names = [manifest.example_file(shard) for shard in touched]
     accounts = ("ledger.json", "media.parquet", "offsets.parquet", "rejects.parquet", "statistics.json")
     with staged_folder(folder) as new:
         _take_over(folder, new, {*names, *accounts, "manifest.json"})
@@ -120,7 +120,7 @@ def forget_examples(folder: Path, ids: Collection[str]) -> dict[str, list[str]]:
         files = _entries(new, manifest.files, {*names, *accounts})
         statistics = statistics_without(folder / "statistics.json", manifest, removed)
         statistics |= {"files": totals.items_out, "items": left.num_rows}
-        statistics["record_bytes"] = sum(entry.size_bytes for entry in files if entry.name.endswith(".tfrecord"))
+        statistics["record_bytes"] = sum(entry.size_bytes for entry in files if entry.name.startswith("examples-"))
         write_file(new / "statistics.json", canonical_json(statistics).encode())
         described = replace(
             manifest,
@@ -141,12 +141,12 @@ def forget_decoded(workdir: Path, ids: Collection[str]) -> dict[str, list[str]]:
     so goes whole, and is decoded again. So does what a killed run has left.
     """
     folder, found = workdir / "decoded", {item_id: list[str]() for item_id in ids}
-    for stray in sorted(folder.rglob("*.tfrecord")):
-        if not stray.with_suffix(".parquet").is_file():
+    for stray in sorted(path for path in folder.glob("*/*") if path.is_file()):
+        if stray.suffix != ".parquet" and not table_beside(stray).is_file():
             stray.unlink()
     held = files_with(folder, "*/*.parquet", ids)
     for name, items in held.items():
-        table, records = folder / name, (folder / name).with_suffix(".tfrecord")
+        table, records = folder / name, records_beside(folder / name)
         for item_id in items:
             found[item_id] += [path.relative_to(folder).as_posix() for path in (table, records)]
         left = _without(pq.ParquetFile(table).read(), ids)

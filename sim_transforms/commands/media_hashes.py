@@ -112,7 +112,7 @@ def _batches(table: ExampleTable) -> Iterator[tuple[list[str], Array]]:
 
 def _records(table: ExampleTable) -> Iterator[bytes]:
     for entry in table.manifest.files:
-        if entry.name.endswith(".tfrecord"):
+        if entry.name.startswith("examples-"):
             yield from read_records(table.folder / entry.name)
 
 

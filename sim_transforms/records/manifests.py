@@ -72,9 +72,10 @@ class ExamplesManifest(Manifest):
     Attributes:
         catalog_digest: SHA-256 over the accepted and rejected references and the content of their media.
         metadata_columns: name -> Arrow type ("string", "int64", "double", "bool").
-        shards: number of TFRecord files `examples-<5 digits>-of-<5 digits>.tfrecord`.
+        shards: number of TFRecord files, named by `example_file`.
         decoder: version of the decoder, part of the model's fingerprint.
         settings: the settings that shaped the files, as plain values.
+        compression: of the records: "none" or "gzip".
     """
 
     items: int
@@ -87,7 +88,17 @@ class ExamplesManifest(Manifest):
     ledger: LedgerTotals
     settings: dict[str, Any]
     files: tuple[FileEntry, ...]
+    compression: str = "none"
     kind: str = "examples"
+
+    def example_file(self, shard: int) -> str:
+        """Name of the TFRecord file of a shard."""
+        return example_file(shard, self.shards, self.compression)
+
+
+def example_file(shard: int, shards: int, compression: str) -> str:
+    """Name of a TFRecord file of `examples/`."""
+    return f"examples-{shard:05d}-of-{shards:05d}.tfrecord{'.gz' if compression == 'gzip' else ''}"
 
 
 @dataclass(frozen=True)

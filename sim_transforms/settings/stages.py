@@ -130,6 +130,7 @@ class PreprocessSettings:
     analyze_share: share of items, by hash, that TensorFlow Transform analyses.
     min_examples_per_class: labels with fewer items are left out of the vocabulary.
     shards: number of TFRecord files, or auto.
+    compression: of each record of the TFRecord files: none, or gzip, which pays for drawings and text.
     max_drift: the job fails where the catalog is further from what the model in use was trained on (`Drift.largest`);
         null only tells how far.
     decode_seconds: in which a file must be read and decoded, or it is rejected.
@@ -140,6 +141,7 @@ class PreprocessSettings:
     analyze_share: float = 1.0
     min_examples_per_class: int = 1
     shards: int | Literal["auto"] = "auto"
+    compression: Literal["none", "gzip"] = "none"
     max_drift: float | None = None
     decode_seconds: float = 20.0
     decode_memory_mib: int = 1024

@@ -7,11 +7,16 @@
 | length | payload |
 | 4 | masked CRC32C of the payload |
 
+Of a file whose name ends with `.gz` each record is a gzip member of its own, framing included: offsets and lengths are
+those of the members, so that single records can be read, and TensorFlow reads the file as one of its GZIP files.
+
 Source: tensorflow/core/lib/io/record_writer.h.
 """
 
+import gzip
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +26,9 @@ import google_crc32c
 from sim_transforms.errors import DamagedArtefact
 
 FRAME_BYTES = 16
+_LEVEL = 6
+# Of a packed file that is looked at at once; what stands behind a record is copied.
+_PIECE = 2**16
 
 
 def frame(payload: bytes) -> bytes:
@@ -29,12 +37,25 @@ def frame(payload: bytes) -> bytes:
     return head + _masked_crc(head) + payload + _masked_crc(payload)
 
 
+def is_packed(path: str) -> bool:
+    """Whether the records of a file are gzip members, by its name."""
+    return path.endswith(".gz")
+
+
+def pack(framed: bytes) -> bytes:
+    """A framed record as a gzip member; the same bytes for the same record."""
+    return gzip.compress(framed, _LEVEL, mtime=0)
+
+
 def read_records(path: Path) -> Iterator[bytes]:
     """Payloads in file order.
 
     Raises:
         DamagedArtefact: the file ends inside a record or a checksum differs; names file and byte.
     """
+    if is_packed(str(path)):
+        yield from _read_packed(path)
+        return
     with path.open("rb") as file:
         offset = 0
         while head := file.read(12):
@@ -50,6 +71,9 @@ def split_records(data: bytes, path: str, offset: int) -> Iterator[bytes]:
     Raises:
         DamagedArtefact: `data` ends inside a record or a checksum differs; names file and byte.
     """
+    if is_packed(path):
+        yield from _split_packed(data, path, offset)
+        return
     start = 0
     while start < len(data):
         end = start + FRAME_BYTES + int.from_bytes(data[start : start + 8], "little")
@@ -59,7 +83,43 @@ def split_records(data: bytes, path: str, offset: int) -> Iterator[bytes]:
 
 def read_record(descriptor: int, offset: int, length: int, path: str) -> bytes:
     """Payload of the record of `length` bytes (framing included) at `offset` of an open file; thread-safe."""
-    return _payload(os.pread(descriptor, length, offset), path, offset)
+    data = os.pread(descriptor, length, offset)
+    if not is_packed(path):
+        return _payload(data, path, offset)
+    records = list(_split_packed(data, path, offset))
+    if len(records) != 1:
+        raise DamagedArtefact(f"{path}: {len(records)} records stand at byte {offset} where one is expected")
+    return records[0]
+
+
+def _read_packed(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from _unpacked(iter(lambda: file.read(_PIECE), b""), str(path), 0)
+
+
+def _split_packed(data: bytes, path: str, offset: int) -> Iterator[bytes]:
+    pieces = (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
+    return _unpacked(pieces, path, offset)
+
+
+def _unpacked(pieces: Iterator[bytes], path: str, offset: int) -> Iterator[bytes]:
+    """Payloads of the gzip members that the pieces make up, of which the first begins at byte `offset` of a file."""
+    inflate, framed, length = zlib.decompressobj(wbits=31), [], 0
+    for piece in pieces:
+        left = piece
+        while left:
+            try:
+                framed.append(inflate.decompress(left))
+            except zlib.error as error:
+                raise DamagedArtefact(f"{path}: the record at byte {offset} is no gzip member: {error}") from error
+            rest = inflate.unused_data
+            length += len(left) - len(rest)
+            left = rest
+            if inflate.eof:
+                yield _payload(b"".join(framed), path, offset)
+                inflate, framed, offset, length = zlib.decompressobj(wbits=31), [], offset + length, 0
+    if length:
+        raise DamagedArtefact(f"{path}: the record at byte {offset} is cut short")
 
 
 def _exactly(file: BinaryIO, length: int) -> bytes:

@@ -254,3 +254,20 @@ def test_drift_from_the_model_in_use_is_told_and_held_to_its_bound(desk: Desk) -
     assert "above preprocess.max_drift 0.4" in desk.said
     assert (desk.work / "examples" / "manifest.json").read_bytes() == before
     assert desk.preprocess(max_drift=2.0)["decoded"] == 0
+
+
+def test_compressed_records_are_taken_up_and_train_the_same_model(desk: Desk) -> None:
+    config = configuration(desk.folder, desk.folder / "media" / "small.csv")
+    vectors = {}
+    for compression in ("none", "gzip"):
+        flags = (f"preprocess.compression={compression}",)
+        ruiji("run", "--config", str(config), "--workdir", str(desk.work), "--set", *flags, *ONE_PROCESS)
+        vectors[compression] = _bytes(desk.work / "embeddings")
+    assert {p.suffix for p in (desk.work / "examples").glob("examples-*")} == {".gz"}
+    assert not list((desk.work / "decoded").glob("*/*.tfrecord"))
+    tables = [name for name in vectors["none"] if name.endswith(".parquet")]
+    assert tables
+    assert all(vectors["none"][name] == vectors["gzip"][name] for name in tables)
+    desk.catalog(_names(53))
+    assert desk.counts(compression="gzip") == (3, 50, 3)
+    assert not desk.differs_from_a_first_run(compression="gzip")

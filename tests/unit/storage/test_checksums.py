@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import random
 from pathlib import Path
 
 import google_crc32c
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.storage.checksums import combine_crc32c, file_entry, index_file
-from sim_transforms.storage.tfrecord import frame, read_records, split_records
+from sim_transforms.storage.tfrecord import frame, pack, read_record, read_records, split_records
 
 
 def _crc(data: bytes) -> str:
@@ -67,3 +68,36 @@ def test_split_records_gives_back_what_was_framed_and_refuses_the_rest() -> None
             found = list(split_records(data[:length], "r", 0))
             assert found == payloads[: len(found)]
             assert sum(len(frame(payload)) for payload in found) == length
+
+
+def test_packed_records_are_read_alone_together_and_by_tensorflow(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow")
+    rng = random.Random(0)
+    payloads = [b"", b"a" * 300_000, *(rng.randbytes(rng.randrange(3000)) for _ in range(200))]
+    members = [pack(frame(payload)) for payload in payloads]
+    path = tmp_path / "r.tfrecord.gz"
+    path.write_bytes(b"".join(members))
+    assert list(read_records(path)) == payloads
+    assert list(split_records(path.read_bytes(), str(path), 0)) == payloads
+    offset = 0
+    with path.open("rb") as file:
+        for payload, member in zip(payloads, members, strict=True):
+            assert read_record(file.fileno(), offset, len(member), str(path)) == payload
+            offset += len(member)
+        with pytest.raises(DamagedArtefact, match="2 records stand at byte 0"):
+            read_record(file.fileno(), 0, len(members[0]) + len(members[1]), str(path))
+    known = tf.data.TFRecordDataset(str(path), compression_type="GZIP")
+    assert [record.numpy() for record in known] == payloads
+
+
+def test_damaged_packed_records_are_refused(tmp_path: Path) -> None:
+    data = b"".join(pack(frame(payload)) for payload in (b"one", b"two" * 50))
+    path = tmp_path / "r.tfrecord.gz"
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
+        with contextlib.suppress(DamagedArtefact):
+            # What gzip does not check (time, system) changes nothing.
+            assert list(read_records(path)) == [b"one", b"two" * 50], place
+    path.write_bytes(data[:-3])
+    with pytest.raises(DamagedArtefact, match="cut short"):
+        list(read_records(path))
