@@ -63,9 +63,10 @@ def test_poisoned_files_are_rejected_and_the_others_decoded(name: str, reason: s
         paths[place] = tmp_path / f"{name}.png"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.monotonic()
-    with GuardedDecoder(SHAPE, Bounds(1.0, 2**28), "tests.unit.media.poisoned_child") as decoder:
+    seconds = 1.0 if reason == "timeout" else 20.0  # a loaded machine gives memory slowly
+    with GuardedDecoder(SHAPE, Bounds(seconds, 2**28), "tests.unit.media.poisoned_child") as decoder:
         found = list(decoder.decode([str(path) for path in paths]))
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 100
     for place, path in enumerate(paths):
         if path.stem == name:
             assert isinstance(found[place], MediaError)
