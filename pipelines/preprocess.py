@@ -26,6 +26,7 @@ from sim_transforms.keep_decoded import DecodedFolder
 from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.decode import media_shape
 from sim_transforms.media.guard import bounds_of
+from sim_transforms.options import runs_here
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.statistics import DataStatistics
@@ -42,6 +43,7 @@ class Preprocessed:
     """What a run has done.
 
     Attributes:
+        kept: what later runs take up; to be cleared once the examples are accepted.
         statistics: of the examples.
         decoded: files that were read and decoded, those that were rejected then too.
         reused: files that an earlier run had decoded or rejected.
@@ -49,6 +51,7 @@ class Preprocessed:
     """
 
     manifest: ExamplesManifest
+    kept: DecodedFolder
     statistics: DataStatistics
     decoded: int
     reused: int
@@ -77,13 +80,18 @@ def run_preprocess(
     """
     media = media_shape(settings.media)
     kept = DecodedFolder.of(Path(settings.workdir), media, settings.preprocess)
+    accounts, spill = scratch / "accounts", scratch / "spill"
+    for folder in (accounts, spill):
+        folder.mkdir()
     job = ShardJob(
         str(output),
+        str(accounts),
         example_shards(plan.rows, settings.preprocess, media.kind),
         media,
         bounds_of(settings.preprocess),
         settings.preprocess.compression,
         kept.keep(retry_rejects),
+        str(spill) if runs_here(options) else None,
     )
     with watched(scratch / "tally", plan.rows, partial(progress, "preprocess")) as tally:
         reports, failed = write_examples(settings, plan, replace(job, tally=tally), scratch, options)
@@ -91,10 +99,9 @@ def run_preprocess(
     analyzed = analyze(kept, reports, output, scratch, options)
     statistics = tell_moments(output, media)
     manifest = write_manifest(output, reports, totals, plan, media, settings)
-    kept.clear(output)
     reused = sum(report.reused for report in reports)
     decoded = sum(report.entry.items_in for report in reports) - reused
-    return Preprocessed(manifest, statistics, decoded, reused, analyzed)
+    return Preprocessed(manifest, kept, statistics, decoded, reused, analyzed)
 
 
 def write_examples(
@@ -110,9 +117,9 @@ def write_examples(
     return read_rows(reports), read_rows(failed)
 
 
-def by_shard(report: object) -> int:
+def by_shard(report: ShardReport) -> int:
     """Order of the reports."""
-    return int(report.shard)  # type: ignore[attr-defined]
+    return report.shard
 
 
 def analyze(

@@ -242,7 +242,8 @@ class Reindex:
             return Embedded(schema.empty_table(), (), 0)
         folder = self._scratch / "subset"
         examples, embeddings, rows = folder / "examples", folder / "embeddings", folder / "rows"
-        for path in (examples, embeddings, rows):
+        accounts = folder / "accounts"
+        for path in (examples, embeddings, rows, accounts):
             path.mkdir(parents=True)
         subset = plan_catalog(str(_write_catalog(folder, references, self._plan.metadata_columns)), allow_outside=True)
         settings = replace(
@@ -253,7 +254,9 @@ class Reindex:
         options = options_for(self._main, self._settings, len(references))
         media = media_shape(settings.media)
         shards = example_shards(subset.rows, settings.preprocess, media.kind)
-        job = ShardJob(str(examples), shards, media, bounds_of(settings.preprocess), settings.preprocess.compression)
+        job = ShardJob(
+            str(examples), str(accounts), shards, media, bounds_of(settings.preprocess), settings.preprocess.compression
+        )
         reports, failed = write_examples(settings, subset, job, rows, options)
         rejected = tuple(sorted([*failed, *(item for report in reports for item in report.failed)]))
         if len(rejected) == len(references):

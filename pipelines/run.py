@@ -76,8 +76,15 @@ def preprocess(main: Main) -> None:
     stages = Stages(main, settings)
     with workdir_lock(stages.workdir):
         result = Runner(main, settings, stages).preprocess(main.arguments.retry_rejects)
-    counts = {name: count for name, count in result.results.items() if name in ("decoded", "reused", "analyzed")}
-    main.answer(result.results, f"examples: {stages.examples}\n{_pairs(result.results['ledger'] | counts)}")
+    results = _nothing_done(result.results) if result.skipped else result.results
+    counts = {name: count for name, count in results.items() if name in ("decoded", "reused", "analyzed")}
+    main.answer(results, f"examples: {stages.examples}\n{_pairs(results['ledger'] | counts)}")
+
+
+def _nothing_done(before: dict[str, Any]) -> dict[str, Any]:
+    """Results of a preprocessing that was skipped, from those of the one that was not."""
+    files = before.get("decoded", 0) + before.get("reused", 0)
+    return {**before, "decoded": 0, "reused": files, "analyzed": 0}
 
 
 def train(main: Main) -> None:

@@ -79,13 +79,15 @@ class Stages:
 
         def work(folder: Path) -> Results:
             from pipelines.preprocess import run_preprocess
-            from sim_transforms.commands.drift import check_drift
+            from sim_transforms.commands.drift import check_drift, drift_base
 
+            bound = settings.preprocess.max_drift
+            before = drift_base(settings.store, self.model, bound)
             with scratch_folder(self.workdir, "preprocess") as scratch:
                 options, progress = self._main.options(settings), Progress(self._main, "files")
                 done = run_preprocess(settings, plan, folder, scratch, options, progress, retry_rejects)
-            bound = settings.preprocess.max_drift
-            drift = check_drift(settings.store, self.model, done.statistics, bound, self._main.notify)
+            drift = check_drift(before, done.statistics, bound, self._main.notify)
+            done.kept.clear(folder)
             counts = {"decoded": done.decoded, "reused": done.reused, "analyzed": done.analyzed}
             return {"ledger": _totals(done.manifest), **counts, "drift": drift}
 

@@ -6,7 +6,6 @@ the generations are. A generation from which a record is gone is analysed anew.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from sim_transforms.kept_media import KEPT_SCHEMA
 from sim_transforms.records.kept import records_beside
 from sim_transforms.records.media import MediaShape
 from sim_transforms.runs.generations import Generation
-from sim_transforms.storage.tfrecord import split_records
+from sim_transforms.storage.tfrecord import read_range, split_records
 
 _INPUTS = ("media", "label", "split")
 _ID = "item_id"
@@ -138,7 +137,7 @@ class ReadGeneration(beam.DoFn):
             for offset, length in zip(
                 rows.column("offset").to_pylist(), rows.column("length").to_pylist(), strict=True
             ):
-                yield from split_records(os.pread(file.fileno(), length, offset), str(path), offset)
+                yield from split_records(read_range(file.fileno(), offset, length, str(path)), str(path), offset)
 
     def _decoded(self, records: list[bytes]) -> Iterator[pa.RecordBatch]:
         assert self._decoder is not None

@@ -94,7 +94,7 @@ class BeamFiles:
             while left:
                 chunk = file.read(min(left, _CHUNK))
                 if not chunk:
-                    raise MediaError("truncated", f"the file ends {left:,} bytes before its end")
+                    raise MediaError("unreadable", f"the file came without its last {left:,} bytes")
                 left -= len(chunk)
                 yield chunk
 

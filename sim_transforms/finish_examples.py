@@ -28,7 +28,7 @@ from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.stages import PreprocessSettings, Settings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
-from sim_transforms.write_examples import ShardReport
+from sim_transforms.write_examples import FILES, OFFSETS, ShardReport
 
 MEDIA_FILE, STATISTICS = "media.parquet", "statistics.json"
 _SHOWN = 10
@@ -81,8 +81,8 @@ def close_examples(
         raise LedgerError(f"preprocess: {totals.rejected} items were rejected, but {len(failed)} have a reason")
     judge_rejects(totals, failed, settings.max_reject_share, rejects_copy)
     write_rejects(folder / "rejects.parquet", failed)
-    _write_table([r.places for r in reports], OFFSETS_SCHEMA, folder / "offsets.parquet")
-    _write_table([r.files for r in reports], MEDIA_SCHEMA, folder / MEDIA_FILE)
+    for ending, schema, name in ((OFFSETS, OFFSETS_SCHEMA, "offsets.parquet"), (FILES, MEDIA_SCHEMA, MEDIA_FILE)):
+        _join([r.accounts + ending for r in reports], schema, folder / name)
     write_file(folder / "ledger.json", canonical_json([*entries, *clips]).encode())
     write_file(folder / STATISTICS, canonical_json(_statistics(reports, failed, totals)).encode())
     return totals
@@ -108,7 +108,7 @@ def write_manifest(
     """Writes manifest.json, which makes the folder whole."""
     names = ("ledger.json", MEDIA_FILE, "offsets.parquet", "rejects.parquet", STATISTICS)
     manifest = ExamplesManifest(
-        items=sum(r.places.num_rows for r in reports),
+        items=sum(r.records for r in reports),
         shards=example_shards(plan.rows, settings.preprocess, media.kind),
         media=media,
         decoder=decoder_version(media.kind),
@@ -140,7 +140,8 @@ def all_columns(plan: CatalogPlan, kind: str) -> dict[str, str]:
 def _refuse_duplicates(reports: Sequence[ShardReport], unreadable: Sequence[FailedItem]) -> None:
     twice = [entry for r in reports for entry in r.duplicates]
     rejected = pa.array([f.item_id for f in unreadable], pa.string())
-    for ids in (r.files.column("item_id") for r in reports):
+    paths = [r.accounts + FILES for r in reports] if unreadable else []
+    for ids in (pq.read_table(path, columns=["item_id"]).column("item_id") for path in paths):
         twice += [(item_id, ()) for item_id in ids.filter(pc.is_in(ids, rejected)).to_pylist()]
     if twice:
         shown = "; ".join(_rows_of(i, rows) for i, rows in sorted(twice)[:_SHOWN])
@@ -150,10 +151,11 @@ def _refuse_duplicates(reports: Sequence[ShardReport], unreadable: Sequence[Fail
         )
 
 
-def _write_table(parts: Sequence[pa.Table], schema: pa.Schema, path: Path) -> None:
-    # In one piece: row groups, and so the bytes, must not depend on the number of parts that came.
-    table = pa.concat_tables([schema.empty_table(), *parts]).combine_chunks()
-    pq.write_table(table, path)
+def _join(parts: Sequence[str], schema: pa.Schema, path: Path) -> None:
+    """Writes the tables of the shards as row groups of one file; one of them is held at a time."""
+    with pq.ParquetWriter(path, schema) as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part, schema=schema))
 
 
 def _rows_of(item_id: str, rows: tuple[int, ...]) -> str:
@@ -167,7 +169,7 @@ def _statistics(reports: Sequence[ShardReport], failed: Sequence[FailedItem], to
         labels.setdefault(label, Counter())[split] += count
     return {
         "files": totals.items_out,
-        "items": sum(r.places.num_rows for r in reports),
+        "items": sum(r.records for r in reports),
         "labels": {label: dict(sorted(counts.items())) for label, counts in sorted(labels.items())},
         "media_bytes": sum(r.media_bytes for r in reports),
         "record_bytes": sum(r.file.size_bytes for r in reports),

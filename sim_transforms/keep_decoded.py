@@ -15,21 +15,29 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import tensorflow as tf
 import tensorflow_transform as tft
 
 from sim_transforms.analyze_examples import Analysis
 from sim_transforms.kept_media import Keep
 from sim_transforms.media.decode import decoder_version
-from sim_transforms.records.kept import table_beside
+from sim_transforms.records.kept import FOLDER, table_beside
 from sim_transforms.records.media import MediaShape
 from sim_transforms.runs.digests import code_digest, settings_digest
 from sim_transforms.runs.generations import Generation, known_generations, next_generation
 from sim_transforms.settings.stages import PreprocessSettings
+from sim_transforms.storage.files import sync
 
-FOLDER = "decoded"
 _KEY = 16
 # What decoded bytes, and what is found in them, depend on.
-_DECODING = ("sim_transforms.media", "sim_transforms.records.media", "sim_transforms.features.example_format")
+_DECODING = (
+    "sim_transforms.media",
+    "sim_transforms.records.media",
+    "sim_transforms.records.clips",
+    "sim_transforms.features.example_format",
+    "sim_transforms.kept_media",
+    "sim_transforms.storage.tfrecord",
+)
 _ANALYSIS = ("sim_transforms.features", "sim_transforms.analyze_examples")
 
 
@@ -48,7 +56,7 @@ class DecodedFolder:
         """The folder of a working directory, which is made where it is missing."""
         decoding = [media, decoder_version(media.kind), code_digest(_DECODING)]
         chosen = [media, settings.analyze_share, settings.min_examples_per_class]
-        analysis = [*chosen, tft.__version__, code_digest(_ANALYSIS)]
+        analysis = [*chosen, tft.__version__, tf.__version__, code_digest(_ANALYSIS)]
         path = workdir.absolute() / FOLDER / settings_digest(decoding)[:_KEY]
         cache = path / f"analysis-{settings_digest(analysis)[:_KEY]}"
         cache.mkdir(parents=True, exist_ok=True)
@@ -79,6 +87,8 @@ class DecodedFolder:
         names = {generation.name for generation in generations}
         for path in sorted(fresh.iterdir()):
             if path.name in names and not (self.cache / path.name).exists():
+                for file in sorted(path.rglob("*")):
+                    sync(file)  # its name says that it is whole
                 path.rename(self.cache / path.name)
         for path in sorted(self.cache.iterdir()):
             if path.name not in names:
@@ -87,7 +97,7 @@ class DecodedFolder:
     def clear(self, examples: Path) -> None:
         """Removes what other settings, or another number of shards, have left, when `examples` is whole."""
         for folder in sorted(self.path.parent.iterdir()):
-            if folder != self.path:
+            if folder != self.path and folder.is_dir():
                 shutil.rmtree(folder)
         for path in sorted(self.path.iterdir()):
             if path.is_dir():

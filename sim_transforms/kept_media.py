@@ -5,7 +5,7 @@ table of the files behind its records. The key stands for all that decoded bytes
 
 A table is removed before the TFRecord file beside it is replaced, and written after it, so that a killed run leaves
 whole pairs, and TFRecord files that nothing is known of. Should two attempts at a shard meet, a record that is not the
-one that was looked for is noticed by its checksum, its id and the digest of its file.
+one that was looked for is noticed by its checksum, its id and the digest of its file; of one file both decode the same.
 """
 
 import math
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sim_transforms.errors import DamagedArtefact, MediaError
+from sim_transforms.errors import DamagedArtefact, MediaError, one_line
 from sim_transforms.features.example_format import decode_example
 from sim_transforms.media.guard import Decoded
 from sim_transforms.media.parts import FileFacts, Part, Parts
@@ -29,7 +29,7 @@ from sim_transforms.records.clips import START, clip_id
 from sim_transforms.records.items import MediaRef
 from sim_transforms.records.kept import records_beside
 from sim_transforms.storage.files import replace_file
-from sim_transforms.storage.tfrecord import split_records
+from sim_transforms.storage.tfrecord import read_range, split_records
 
 FACTS = tuple(FileFacts.__dataclass_fields__)
 KEPT_SCHEMA = pa.schema(
@@ -66,14 +66,14 @@ class Keep:
         generation: of the records that are new or not as they were.
         merged: generations whose records go to it too.
         retry: whether rejected files are all tried again.
-        is_whole: whether what is there may be taken up.
+        takes_up: whether what is there is taken up.
     """
 
     folder: str
     generation: int = 1
     merged: frozenset[int] = frozenset()
     retry: bool = False
-    is_whole: bool = True
+    takes_up: bool = True
 
 
 class KeptFile(NamedTuple):
@@ -99,7 +99,7 @@ class KeptMedia:
     def __init__(self, keep: Keep | None, shard: int, shards: int) -> None:
         self._keep, self._tables = keep, []
         self._open: dict[Path, int] = {}
-        if keep is not None and keep.is_whole:
+        if keep is not None and keep.takes_up:
             self._tables = list(_tables_for(Path(keep.folder), shard, shards))
 
     def __enter__(self) -> Self:
@@ -110,13 +110,13 @@ class KeptMedia:
             os.close(descriptor)
 
     def find(self, references: list[MediaRef], statuses: list[FileStatus | None]) -> list[KeptFile | None]:
-        """What can be taken up, a reference each."""
+        """What can be taken up, a reference each; raises DamagedArtefact where a table cannot be read."""
         found: list[KeptFile | None] = [None] * len(references)
         if self._keep is None or not self._tables:
             return found
         places = {reference.item_id: place for place, reference in enumerate(references)}
         for path in self._tables:
-            table = pq.read_table(path, schema=KEPT_SCHEMA)
+            table = _read_table(path)
             known = pc.is_in(table.column("item_id"), pa.array(list(places), pa.string()))
             for row in table.filter(known).to_pylist():
                 place = places[row["item_id"]]
@@ -148,9 +148,7 @@ class KeptMedia:
         row = kept.row
         if kept.is_reject:
             return MediaError(row["reason"], row["message"])
-        data = os.pread(self._descriptor(kept.path), row["length"], row["offset"])
-        if len(data) != row["length"]:
-            raise DamagedArtefact(f"{kept.path} ends before the records of {row['item_id']!r} do")
+        data = read_range(self._descriptor(kept.path), row["offset"], row["length"], str(kept.path))
         parts = tuple(_part(payload, kept) for payload in split_records(data, str(kept.path), row["offset"]))
         return Decoded(row["digest"], Parts(parts, row["skipped"], FileFacts(**{name: row[name] for name in FACTS})))
 
@@ -161,6 +159,13 @@ class KeptMedia:
             except OSError as error:
                 raise DamagedArtefact(f"{path} cannot be read: {error}") from error
         return self._open[path]
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, schema=KEPT_SCHEMA)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedArtefact(f"{path} cannot be read: {one_line(error)}") from error
 
 
 def _part(payload: bytes, kept: KeptFile) -> Part:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
@@ -25,6 +26,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from sim_transforms.beam_files import BeamFiles
 from sim_transforms.errors import DamagedArtefact, MediaError
 from sim_transforms.features.example_format import ExampleRecord, encode_example
+from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.kept_media import Keep, KeptFile, KeptMedia, KeptRows, write_kept
 from sim_transforms.media.decode import most_bytes
 from sim_transforms.media.fetch_ahead import FetchAhead
@@ -43,6 +45,7 @@ from sim_transforms.storage.files import EarlyWrites, link_file, replace_file
 from sim_transforms.storage.tfrecord import frame, is_packed, pack
 
 STAGE = "preprocess"
+OFFSETS, FILES = ".offsets.parquet", ".media.parquet"
 # References that wait in a worker for others of their shard, so that they travel together.
 _TOGETHER = 20_000
 # What a worker keeps of listings: 150 MB.
@@ -55,10 +58,12 @@ class ShardReport:
 
     Attributes:
         entry: counts files.
-        places: where each record stands, a table as OFFSETS_SCHEMA says.
+        records: how many were written.
+        accounts: path of tables, without their endings: `.offsets.parquet`, where each record stands (OFFSETS_SCHEMA),
+            and `.media.parquet`, what is told of the accepted files (MEDIA_SCHEMA). In files, so that nobody has to
+            hold those of all shards.
         duplicates: (item_id, rows of the catalog) of ids that stand more than once.
         clips: of sounds, counts clips: made, written, skipped as silent.
-        files: what is told of the accepted ones, a table as MEDIA_SCHEMA says.
         digest: SHA-256 over items and content of their media, rejected ones too.
         generations: of its records.
         reused: files that were not decoded, because an earlier run had done it.
@@ -66,11 +71,11 @@ class ShardReport:
 
     shard: int
     entry: LedgerEntry
-    places: pa.Table
+    records: int
+    accounts: str
     failed: tuple[FailedItem, ...]
     duplicates: tuple[tuple[str, tuple[int, ...]], ...]
     clips: LedgerEntry | None
-    files: pa.Table
     labels: tuple[tuple[str, str, int], ...]
     media_bytes: int
     digest: str
@@ -85,20 +90,24 @@ class ShardJob:
 
     Attributes:
         output: folder of the TFRecord files.
+        accounts: folder of what is told of them, for the driver.
         shards: number of files.
         media: what media are decoded to.
         bounds: what one file may take.
         compression: of the records: none or gzip.
         keep: how decoded media are kept for later runs; null where they are not.
+        spill: folder in which references wait, or null (`group_in_files`).
         tally: folder in which the files that are done are counted, "" where nobody looks.
     """
 
     output: str
+    accounts: str
     shards: int
     media: MediaShape
     bounds: Bounds
     compression: str = "none"
     keep: Keep | None = None
+    spill: str | None = None
     tally: str = ""
 
 
@@ -116,7 +125,7 @@ class WriteExamples(beam.PTransform):
         return (
             references
             | "KeyByShard" >> beam.ParDo(_Together(self.job.shards))
-            | "GroupByShard" >> beam.GroupByKey()
+            | "GroupByShard" >> GroupInFiles(self.job.spill)
             | "DecodeAndWrite" >> beam.ParDo(_WriteShards(self.job))
         )
 
@@ -157,69 +166,84 @@ class _WriteShards(beam.DoFn):
 
     def __init__(self, job: ShardJob) -> None:
         self._job = job
-        self._decoder: GuardedDecoder | None = None
+        self._worker: ShardWorker | None = None
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[ShardReport]:
         """Writes one shard."""
-        if self._decoder is None:
-            self._decoder = GuardedDecoder(self._job.media, self._job.bounds)
+        if self._worker is None:
+            self._worker = ShardWorker(self._job)
         shard, batches = group
         references = [reference for batch in batches for reference in pickle.loads(batch)]
-        yield write_shard(shard, references, self._job, self._decoder)
+        yield write_shard(shard, references, self._job, self._worker)
 
     def teardown(self) -> None:
         """Ends the decoder."""
-        if self._decoder is not None:
-            self._decoder.__exit__(None, None, None)
-            self._decoder = None
+        if self._worker is not None:
+            self._worker.decoder.end()
+            self._worker = None
 
 
-def write_shard(shard: int, references: list[MediaRef], job: ShardJob, decoder: GuardedDecoder) -> ShardReport:
+class ShardWorker:
+    """What the shards that one worker writes have in common.
+
+    Attributes:
+        decoder: for the files that are not known; nothing is left to be answered when a shard ends or fails.
+        statuses: of files; what a listing has shown serves all shards.
+        looked_ns: when the first was asked for.
+    """
+
+    def __init__(self, job: ShardJob) -> None:
+        self.decoder = GuardedDecoder(job.media, job.bounds)
+        self.statuses = Statuses(BeamFiles(), _MOST_LISTED)
+        self.looked_ns = time.time_ns()
+
+
+def write_shard(shard: int, references: list[MediaRef], job: ShardJob, worker: ShardWorker) -> ShardReport:
     """Decodes the references of a shard in the order of item_id and writes the file.
 
     Args:
         shard: number of it.
         references: of its items, in any order.
         job: of the run.
-        decoder: for the files that are not known; it has no files to answer for when an error leaves this function.
+        worker: that writes it.
     """
     ordered = sorted(references, key=lambda r: (r.item_id, r.row))
     try:
-        return _write(shard, ordered, job, job.keep, decoder)
+        return _write(shard, ordered, job, job.keep, worker)
     except DamagedArtefact:
         if job.keep is None:
             raise
     # Whatever was kept of this shard is not taken up, but written anew.
-    return _write(shard, ordered, job, replace(job.keep, is_whole=False), decoder)
+    return _write(shard, ordered, job, replace(job.keep, takes_up=False), worker)
 
 
-def _write(
-    shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None, decoder: GuardedDecoder
-) -> ShardReport:
+def _write(shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None, worker: ShardWorker) -> ShardReport:
     name = example_file(shard, job.shards, job.compression)
     target = Path(job.output if keep is None else keep.folder) / name
     table_path = table_beside(target)
     with ExitStack() as stack:
         kept = stack.enter_context(KeptMedia(keep, shard, job.shards))
-        sources = _Sources(ordered, kept, keep is not None)
-        stack.push(partial(_end_on_error, decoder))
+        sources = _Sources(ordered, kept, worker.statuses if keep is not None else None)
+        stack.push(partial(_end_on_error, worker.decoder))
         ahead = FetchAhead(sources.unknown, BeamFiles(), job.bounds.seconds, most_bytes(job.media.kind))
         paths = stack.enter_context(ahead)
         temporary = stack.enter_context(replace_file(target))
         with temporary.open("wb") as file, EarlyWrites(file.fileno()) as early:
-            writer = _ShardWriter(shard, sources.looked_ns, file, early)
+            writer = _ShardWriter(shard, worker.looked_ns, file, early)
             tally = Tally(job.tally, name)
-            for reference, status, known, found in sources.found(paths.results(decoder.decode(paths))):
+            for reference, status, known, found in sources.found(paths.results(worker.decoder.decode(paths))):
                 writer.add(reference, status, found, kept.generation(reference, known))
                 tally.add()
             tally.flush()
         if keep is not None:
+            # Of this attempt's own file, whose sums are reported, whatever another attempt does to `target`.
+            link_file(temporary, Path(job.output) / name)
             table_path.unlink(missing_ok=True)
     if keep is not None:
         write_kept(writer.rows.table(), table_path)
-        link_file(target, Path(job.output) / name)
     _count(writer, sources)
-    return writer.report(name, ordered, sources.reused, job.media)
+    writer.write_accounts(Path(job.accounts) / name)
+    return writer.report(Path(job.accounts) / name, ordered, sources.reused, job.media)
 
 
 def _end_on_error(decoder: GuardedDecoder, kind: type[BaseException] | None, *error: object) -> None:
@@ -231,11 +255,9 @@ def _end_on_error(decoder: GuardedDecoder, kind: type[BaseException] | None, *er
 class _Sources:
     """The files of a shard: what earlier runs know of them, and which are to be decoded."""
 
-    def __init__(self, ordered: list[MediaRef], kept: KeptMedia, is_looked_at: bool) -> None:
+    def __init__(self, ordered: list[MediaRef], kept: KeptMedia, statuses: Statuses | None) -> None:
         self._ordered, self._kept = ordered, kept
-        self.looked_ns = time.time_ns()
-        statuses = Statuses(BeamFiles(), _MOST_LISTED)
-        self._statuses = [statuses.of(reference.uri) if is_looked_at else None for reference in ordered]
+        self._statuses = [statuses.of(reference.uri) if statuses is not None else None for reference in ordered]
         self._known = kept.find(ordered, self._statuses)
         self.unknown = [r.uri for r, known in zip(ordered, self._known, strict=True) if known is None]
         self.reused = len(ordered) - len(self.unknown)
@@ -334,22 +356,29 @@ class _ShardWriter:
         sums[0] += 1
         sums[1] += int.from_bytes(hashlib.blake2b(analysed, digest_size=16).digest(), "big")
 
-    def report(self, name: str, ordered: list[MediaRef], reused: int, media: MediaShape) -> ShardReport:
-        """The accounts of a file, of the references that were given."""
-        file = self._file_digests.entry(name)
-        clips = LedgerEntry(CLIPS, file.name, self.written + self.skipped, self.written, 0, self.skipped)
+    def write_accounts(self, path: Path) -> None:
+        """Writes the tables that `ShardReport.accounts` speaks of."""
+        columns = zip(self._places, OFFSETS_SCHEMA, strict=True)
+        offsets = pa.Table.from_arrays([pa.array(c, field.type) for c, field in columns], schema=OFFSETS_SCHEMA)
         table = self.rows.table()
         accepted = table.filter(pc.is_null(table.column("reason")))
         files = accepted.append_column("parts", pa.array(self._parts, pa.int32())).select(MEDIA_SCHEMA.names)
-        places = [pa.array(column, field.type) for column, field in zip(self._places, OFFSETS_SCHEMA, strict=True)]
+        for ending, told in ((OFFSETS, offsets), (FILES, files.cast(MEDIA_SCHEMA))):
+            with replace_file(path.with_name(path.name + ending)) as temporary:
+                pq.write_table(told, temporary)
+
+    def report(self, accounts: Path, ordered: list[MediaRef], reused: int, media: MediaShape) -> ShardReport:
+        """The accounts of a file, of the references that were given; tables of them lie at `accounts`."""
+        file = self._file_digests.entry(accounts.name)
+        clips = LedgerEntry(CLIPS, file.name, self.written + self.skipped, self.written, 0, self.skipped)
         return ShardReport(
             shard=self._shard,
-            entry=LedgerEntry(STAGE, file.name, len(ordered), accepted.num_rows, len(self.failed)),
-            places=pa.Table.from_arrays(places, schema=OFFSETS_SCHEMA),
+            entry=LedgerEntry(STAGE, file.name, len(ordered), len(self._parts), len(self.failed)),
+            records=self.written,
+            accounts=str(accounts),
             failed=tuple(self.failed),
             duplicates=_duplicates(ordered),
             clips=clips if media.sound is not None else None,
-            files=files.cast(MEDIA_SCHEMA),
             labels=tuple(sorted((label, split, n) for (label, split), n in self._labels.items())),
             media_bytes=self._media_bytes,
             digest=self._digest.hexdigest(),

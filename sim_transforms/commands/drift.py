@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sim_transforms.errors import Drifted, NotFound, StoreError
+from sim_transforms.errors import Drifted, RuijiError, one_line
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.records.statistics import DataStatistics, Drift, drift_between
 from sim_transforms.storage.open import open_store
@@ -20,25 +20,34 @@ class InUse:
     statistics: DataStatistics
 
 
-def in_use(store: str, model: Path) -> InUse | str:
-    """What there is to compare with, or why there is nothing.
+def drift_base(store: str, model: Path, max_drift: float | None) -> InUse | str:
+    """What there is to compare with, or why there is nothing; asked before the work.
 
     Args:
         store: of the published versions.
         model: folder of the working directory's model.
+        max_drift: largest drift that is allowed, null for any.
 
     Raises:
-        StoreError: the store cannot be reached.
+        RuijiError: the store cannot be read, or the model, and there is a bound to hold.
     """
+    try:
+        return _in_use(store, model)
+    except RuijiError as error:
+        if max_drift is not None:
+            raise
+        return one_line(error)
+
+
+def _in_use(store: str, model: Path) -> InUse | str:
     opened = open_store(store)
     version = latest(opened)
     if version is None:
         return "no version is published yet"
     published = load_manifest(opened, version).model
-    try:
-        known = ModelManifest.load(model)
-    except NotFound:
+    if not (model / "manifest.json").is_file():
         return f"the model of version {version} is not here"
+    known = ModelManifest.load(model)
     if known.fingerprint != published:
         return f"version {version} is of another model than {model}"
     if known.statistics is None:
@@ -47,27 +56,19 @@ def in_use(store: str, model: Path) -> InUse | str:
 
 
 def check_drift(
-    store: str, model: Path, now: DataStatistics, max_drift: float | None, notify: Callable[[str], None]
+    before: InUse | str, now: DataStatistics, max_drift: float | None, notify: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """Tells how far the examples have moved from those of the model in use; null where there is nothing to compare.
 
     Args:
-        store: of the published versions.
-        model: folder of the working directory's model.
+        before: as `drift_base` gives it.
         now: statistics of the new examples.
         max_drift: largest that is allowed, null for any.
         notify: is told of it.
 
     Raises:
         Drifted: it is more.
-        StoreError: the store cannot be reached, and there is a bound.
     """
-    try:
-        before = in_use(store, model)
-    except StoreError as error:
-        if max_drift is not None:
-            raise
-        before = str(error)
     if isinstance(before, str):
         notify(f"drift: not compared, {before}")
         return None

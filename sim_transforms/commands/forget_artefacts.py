@@ -20,12 +20,12 @@ from sim_transforms.commands.forget_accounts import Removed, accounts_without, d
 from sim_transforms.commands.whereabouts import files_with
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.records.codec import canonical_json
-from sim_transforms.records.kept import records_beside, table_beside
+from sim_transforms.records.kept import FOLDER, records_beside, table_beside
 from sim_transforms.records.ledger import CLIPS, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, FileEntry
 from sim_transforms.runs.folders import recover, staged_folder
 from sim_transforms.storage.checksums import file_entry
-from sim_transforms.storage.files import link_file, replace_file, write_file
+from sim_transforms.storage.files import TEMPORARY, link_file, replace_file, write_file
 from sim_transforms.storage.tfrecord import read_record
 
 _PAGES = ("report", "evaluation")
@@ -63,7 +63,7 @@ def forget_artefacts(workdir: Path, ids: Collection[str], clips: bool = False) -
     for name, forget in (("examples", forget_examples), ("embeddings", forget_embeddings)):
         if recovered(workdir / name):
             _note(found, forget(workdir / name, ids), name)
-    _note(found, forget_decoded(workdir, ids), "decoded")
+    _note(found, forget_decoded(workdir, ids), FOLDER)
     if (workdir / "sources").is_dir():
         _note(found, _forget_rows(workdir / "sources", "*.parquet", ids), "sources")
     for name, of_clips in (("rejects.parquet", False), ("index_rejects.parquet", clips)):
@@ -137,31 +137,41 @@ def forget_examples(folder: Path, ids: Collection[str]) -> dict[str, list[str]]:
 def forget_decoded(workdir: Path, ids: Collection[str]) -> dict[str, list[str]]:
     """Takes items out of what is kept for the next preprocessing: item -> files that held it.
 
-    Where `examples/` has a file anew, without the items, it takes the place of the kept one; what cannot be told apart
-    so goes whole, and is decoded again. So does what a killed run has left.
+    Each file is written anew from its own records, whatever settings it is of. What a killed run has left, tables that
+    cannot be read, and what was found in the items by the analysis go; the next run makes them again.
     """
-    folder, found = workdir / "decoded", {item_id: list[str]() for item_id in ids}
-    for stray in sorted(path for path in folder.glob("*/*") if path.is_file()):
-        if stray.suffix != ".parquet" and not table_beside(stray).is_file():
-            stray.unlink()
-    held = files_with(folder, "*/*.parquet", ids)
-    for name, items in held.items():
+    folder, found = workdir / FOLDER, {item_id: list[str]() for item_id in ids}
+    for path in sorted(path for path in folder.glob("*/*") if path.is_file()):
+        if path.name.startswith(TEMPORARY) or not _is_kept(path):
+            path.unlink()
+    for name in files_with(folder, "*/*.parquet", ids):
         table, records = folder / name, records_beside(folder / name)
-        for item_id in items:
-            found[item_id] += [path.relative_to(folder).as_posix() for path in (table, records)]
-        left = _without(pq.ParquetFile(table).read(), ids)
-        anew = workdir / "examples" / records.name
+        rows = pq.ParquetFile(table).read()
+        for row in _with(rows, ids).to_pylist():
+            holding = (table, records) if row["length"] else (table,)
+            found[row["item_id"]] += [path.relative_to(folder).as_posix() for path in holding]
+        left = _without(rows, ids)
         table.unlink()
-        if not anew.is_file() or anew.stat().st_size != sum(left.column("length").to_pylist()):
-            records.unlink(missing_ok=True)
-            continue
-        link_file(anew, records)
+        with replace_file(records) as temporary:
+            _copy_records(records, temporary, left)
         lengths = left.column("length").to_numpy()
         place = left.schema.get_field_index("offset")
         offsets = pa.array(np.cumsum(lengths) - lengths, pa.int64())
         with replace_file(table) as temporary:
             pq.write_table(left.set_column(place, left.schema.field(place), offsets), temporary)
+        for analysis in sorted(table.parent.glob("analysis-*")):
+            shutil.rmtree(analysis)
     return found
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a file of `decoded/` is one of a whole pair."""
+    table = path if path.suffix == ".parquet" else table_beside(path)
+    try:
+        pq.ParquetFile(table).close()
+    except (OSError, pa.ArrowException):
+        return False
+    return records_beside(table).is_file()
 
 
 def _table(path: Path) -> pa.Table:

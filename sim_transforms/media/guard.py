@@ -15,6 +15,8 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,8 +29,9 @@ from sim_transforms.records.codec import to_plain
 from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import PreprocessSettings
 
-# Asked ahead, so that the child never waits: so many fit into a pipe beside one of any length.
-_AHEAD, _SHORT = 32, 250
+# Files asked for ahead, so that the child never waits.
+_AHEAD = 32
+_OUT_OF_MEMORY = "out_of_memory"
 # What of its answers may wait, so that neither waits for the other: the most that Linux gives without being asked.
 _PIPE_BYTES = 2**20
 # Shared memory for media of one part, unless their slots would take more.
@@ -61,9 +64,9 @@ class Bounds:
     memory_bytes: int
 
 
-def _fits(uri: str, ahead: int) -> bool:
-    """Whether a file may be asked for while `ahead` others are."""
-    return not ahead or (ahead < _AHEAD and len(uri) <= _SHORT)
+def _line_of(uri: str) -> bytes:
+    """What the child reads."""
+    return json.dumps(uri, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
 
 
 def bounds_of(settings: PreprocessSettings) -> Bounds:
@@ -86,22 +89,35 @@ class GuardedDecoder:
         self._unread = _Unread()
         self._slots = _Slots(shape.item_bytes)
         self._answers = 0
+        self._asked: deque[int] = deque()
+        self._room_bytes = 0
 
     def decode(self, uris: Sequence[str]) -> Iterator[Decoded | MediaError]:
         """Reads and decodes files; one result each, in their order."""
         asked = 0
         for place in range(len(uris)):
-            if self._child is None:
-                asked = place
-                self._start()
-            while asked < len(uris) and _fits(uris[asked], asked - place) and self._ask(uris[asked]):
-                asked += 1
-            yield self._result()
+            found = None
+            while found is None:
+                # Where nothing is asked, that it has ended is no file's fault.
+                if self._child is None or (asked <= place and self._child.poll() is not None):
+                    self.close()
+                    asked = place
+                    self._start()
+                while asked < len(uris) and self._fits(uris[asked]) and self._ask(uris[asked]):
+                    asked += 1
+                served = self._answers
+                found = self._result()
+                if isinstance(found, MediaError) and found.reason == _OUT_OF_MEMORY:
+                    # What the child holds may be of the files before: a new one has the whole of its bound.
+                    self.close()
+                    found = None if served else found
+            yield found
 
     def close(self) -> None:
         """Ends the child, whatever it does."""
         child, self._child = self._child, None
         self._unread.clear()
+        self._asked.clear()
         if child is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -113,12 +129,16 @@ class GuardedDecoder:
             if pipe is not None:
                 pipe.close()
 
+    def end(self) -> None:
+        """Ends the child and gives its memory back, for good."""
+        self.close()
+        self._slots.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.close()
-        self._slots.close()
+        self.end()
 
     def _start(self) -> None:
         told = {"shape": to_plain(self._shape), "seconds": self._bounds.seconds, "memory": self._bounds.memory_bytes}
@@ -138,23 +158,31 @@ class GuardedDecoder:
             pass_fds=self._slots.descriptors,
         )
         assert self._child.stdout is not None
+        assert self._child.stdin is not None
         with contextlib.suppress(OSError):  # a user's pipes may be many already
             fcntl.fcntl(self._child.stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._room_bytes = fcntl.fcntl(self._child.stdin.fileno(), fcntl.F_GETPIPE_SZ)
         self._answers = 0
         # The start of Python is not the first file's fault.
         if self._line(60.0) != STARTED:
             self.close()
             raise RuntimeError(f"{' '.join(command[:3])} did not start; its messages stand above")
 
+    def _fits(self, uri: str) -> bool:
+        """Whether a file may be asked for beside those that wait: writing must never wait for a child that does."""
+        waiting = sum(self._asked)
+        return not waiting or (len(self._asked) < _AHEAD and waiting + len(_line_of(uri)) <= self._room_bytes)
+
     def _ask(self, uri: str) -> bool:
         """False where the child has ended; what it has answered before is still read."""
         assert self._child is not None
         assert self._child.stdin is not None
+        line = _line_of(uri)
         try:
-            text = json.dumps(uri, ensure_ascii=False).encode(errors="surrogatepass")
-            self._child.stdin.write(text + b"\n")
+            self._child.stdin.write(line)
         except BrokenPipeError:
             return False
+        self._asked.append(len(line))
         return True
 
     def _result(self) -> Decoded | MediaError:
@@ -166,6 +194,7 @@ class GuardedDecoder:
         if answer["place"] != self._answers:
             raise RuntimeError(f"the decoder answers file {answer['place']} where {self._answers} is awaited")
         self._answers += 1
+        self._asked.popleft()
         if "reason" in answer:
             return MediaError(answer["reason"], answer["message"])
         parts = []
@@ -220,22 +249,34 @@ class GuardedDecoder:
 class _Slots:
     """Shared memory in which the child lays media that are one part, a slot each, so that they go through no pipe.
 
-    A file's slot is used again when as many files as there are slots have been asked for after it; one more than are
-    asked for at once, so that what an answer speaks of is there until the next is waited for. Where the system has no
-    such memory, or the media are large, there are none.
+    A file's slot is used again when as many files as there are slots have been asked for after it. Of at most `_AHEAD`
+    files that are asked for and not answered each has another slot of `_AHEAD + 1`, and one is copied as soon as its
+    answer is read. Where the system has no such memory, or the media are large, there are none.
     """
 
     def __init__(self, item_bytes: int) -> None:
-        self._bytes, self._memory = item_bytes, None
+        self._bytes = item_bytes
+        self._memory: mmap.mmap | None = None
+        self._release: weakref.finalize[Any, Any] | None = None
         self.told: dict[str, int] | None = None
         self.descriptors: tuple[int, ...] = ()
         count = _AHEAD + 1
         if hasattr(os, "memfd_create") and count * item_bytes <= _MOST_SHARED:
+            # Sandboxes and limits may refuse it.
+            with contextlib.suppress(OSError):
+                self._open(count)
+
+    def _open(self, count: int) -> None:
+        with contextlib.ExitStack() as stack:
             descriptor = os.memfd_create("ruiji-decoded")
-            os.ftruncate(descriptor, count * item_bytes)
-            self._memory = mmap.mmap(descriptor, count * item_bytes)
-            self.told = {"descriptor": descriptor, "bytes": item_bytes, "count": count}
-            self.descriptors = (descriptor,)
+            stack.callback(os.close, descriptor)
+            os.ftruncate(descriptor, count * self._bytes)
+            self._memory = mmap.mmap(descriptor, count * self._bytes)
+            # Also where nobody ends the decoder: workers are not always told that a job is over.
+            self._release = weakref.finalize(self, os.close, descriptor)
+            stack.pop_all()
+        self.told = {"descriptor": descriptor, "bytes": self._bytes, "count": count}
+        self.descriptors = (descriptor,)
 
     def content(self, slot: int) -> bytes:
         """A copy of what lies in a slot."""
@@ -247,7 +288,8 @@ class _Slots:
         memory, self._memory = self._memory, None
         if memory is not None:
             memory.close()
-            os.close(self.descriptors[0])
+        if self._release is not None:
+            self._release()
 
 
 class _Unread:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+FOLDER = "decoded"
 _ENDING = ".parquet"
 
 

@@ -1,12 +1,13 @@
 """What is told of all examples at once, and how far two catalogs are from each other in it."""
 
+import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Labels that are told apart; what is rarer counts together.
-_MOST_LABELS = 1000
+# Labels that are told by name; rarer ones count together, in so many groups by the hash of their names.
+_MOST_LABELS, _GROUPS = 1000, 4096
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,13 @@ class DataStatistics:
     Attributes:
         items: how many.
         labels: class -> items, of the most frequent classes.
+        rare: items of the other classes by a hash of their names; empty where there are none.
         mean, deviation: a channel (0 to 255) or a mel band (dB), over the train split.
     """
 
     items: int
     labels: dict[str, int]
+    rare: tuple[int, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
 
@@ -30,7 +33,8 @@ class Drift:
     """How far examples are from others; 0 where they are alike.
 
     Attributes:
-        labels: total variation distance of the shares of the classes, from 0 to 1.
+        labels: total variation distance of the shares of the classes, from 0 to 1; of groups of them, so that it is
+            too small rather than too large, where there are more classes than are told by name.
         mean: largest difference of a channel's or band's means, in standard deviations of before.
         deviation: largest natural logarithm, up or down, of the ratio of two standard deviations.
     """
@@ -51,27 +55,40 @@ def data_statistics(
     """Puts statistics together from items by label and split."""
     counts = Counter({label: sum(splits.values()) for label, splits in labels.items()})
     frequent = sorted(counts, key=lambda label: (-counts[label], label))[:_MOST_LABELS]
-    return DataStatistics(counts.total(), {label: counts[label] for label in sorted(frequent)}, mean, deviation)
+    named = {label: counts[label] for label in sorted(frequent)}
+    rare = {label: count for label, count in counts.items() if label not in named}
+    return DataStatistics(counts.total(), named, _grouped(rare) if rare else (), mean, deviation)
+
+
+def _grouped(labels: Mapping[str, int]) -> tuple[int, ...]:
+    groups = [0] * _GROUPS
+    for label, count in labels.items():
+        groups[int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big") % _GROUPS] += count
+    return tuple(groups)
 
 
 def drift_between(before: DataStatistics, now: DataStatistics) -> Drift | None:
     """How far `now` is from `before`; null where they are of other channels or bands."""
     if len(before.mean) != len(now.mean):
         return None
-    # Where labels were left out, those that only one side names may be among the other's rare ones.
-    cut = len(before.labels) == _MOST_LABELS or len(now.labels) == _MOST_LABELS
-    named = before.labels.keys() & now.labels.keys() if cut else before.labels.keys() | now.labels.keys()
-    first, second = _shares(before, named), _shares(now, named)
+    if before.rare or now.rare:
+        shares = list(zip(_group_shares(before), _group_shares(now), strict=True))
+    else:
+        names = sorted(before.labels.keys() | now.labels.keys())
+        shares = [(_share(before, name), _share(now, name)) for name in names]
     moments = list(zip(before.mean, before.deviation, now.mean, now.deviation, strict=True))
     return Drift(
-        labels=math.fsum(abs(first[label] - second[label]) for label in first) / 2,
+        labels=math.fsum(abs(first - second) for first, second in shares) / 2,
         mean=max(abs(to - at) / spread for at, spread, to, _ in moments),
         deviation=max(abs(math.log(wide / spread)) for _, spread, _, wide in moments),
     )
 
 
-def _shares(statistics: DataStatistics, named: Iterable[str]) -> dict[str | None, float]:
-    """Share of each named label, and of all others together."""
-    total = max(1, statistics.items)
-    shares: dict[str | None, float] = {label: statistics.labels.get(label, 0) / total for label in sorted(named)}
-    return {**shares, None: 1.0 - math.fsum(shares.values())}
+def _share(statistics: DataStatistics, label: str) -> float:
+    return statistics.labels.get(label, 0) / max(1, statistics.items)
+
+
+def _group_shares(statistics: DataStatistics) -> list[float]:
+    rare = statistics.rare or (0,) * _GROUPS
+    together = zip(_grouped(statistics.labels), rare, strict=True)
+    return [(named + other) / max(1, statistics.items) for named, other in together]

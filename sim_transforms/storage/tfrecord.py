@@ -26,6 +26,7 @@ import google_crc32c
 from sim_transforms.errors import DamagedArtefact
 
 FRAME_BYTES = 16
+_MOST_AT_ONCE = 2**30  # a call gives less than 2 GiB
 _LEVEL = 6
 # Of a packed file that is looked at at once; what stands behind a record is copied.
 _PIECE = 2**16
@@ -79,6 +80,21 @@ def split_records(data: bytes, path: str, offset: int) -> Iterator[bytes]:
         end = start + FRAME_BYTES + int.from_bytes(data[start : start + 8], "little")
         yield _payload(data[start:end], path, offset + start)
         start = end
+
+
+def read_range(descriptor: int, offset: int, length: int, path: str) -> bytes:
+    """Bytes of an open file, of any number; thread-safe; raises DamagedArtefact where they are not there."""
+    pieces, left = [], length
+    while left:
+        try:
+            piece = os.pread(descriptor, min(left, _MOST_AT_ONCE), offset + length - left)
+        except OSError as error:
+            raise DamagedArtefact(f"{path} cannot be read: {error}") from error
+        if not piece:
+            raise DamagedArtefact(f"{path} ends before byte {offset + length}")
+        pieces.append(piece)
+        left -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def read_record(descriptor: int, offset: int, length: int, path: str) -> bytes:

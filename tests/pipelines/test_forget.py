@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -250,7 +251,9 @@ def test_forget_takes_a_rejected_item_out_of_the_rejects(shop: Shop) -> None:
     accounts = ExamplesManifest.load(shop.work / "examples").ledger
     shop.drop(DAMAGED)
     found = shop.forget(DAMAGED)
-    assert found["items"][DAMAGED]["files"] == ["examples/rejects.parquet", "rejects.parquet"]
+    kept, *files = found["items"][DAMAGED]["files"]
+    assert files == ["examples/rejects.parquet", "rejects.parquet"]
+    assert re.fullmatch(r"decoded/\w+/examples-0000\d-of-0000\d.tfrecord.parquet", kept)
     after = ExamplesManifest.load(shop.work / "examples").ledger
     assert (after.rejected, after.items_out) == (accounts.rejected - 1, accounts.items_out)
     shop.run("why", DAMAGED, expect=1)

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.cli import main
+from sim_transforms.commands.forget_artefacts import forget_decoded
 from sim_transforms.media.digits import write_digits
+from sim_transforms.records.kept import table_beside
 from tests.pipelines.small_catalogs import ONE_PROCESS, configuration, ruiji
 from tests.pipelines.sound_catalogs import melody, write_sound
 
@@ -100,6 +102,8 @@ def test_second_run_decodes_and_analyses_what_is_new(desk: Desk) -> None:
     desk.catalog(_names(53))
     assert desk.counts() == (3, 50, 3)
     assert not desk.differs_from_a_first_run()
+    assert desk.counts() == (0, 53, 0)
+    assert "unchanged, skipped" in desk.said
 
 
 def test_removed_changed_and_relabelled_files(desk: Desk) -> None:
@@ -271,3 +275,44 @@ def test_compressed_records_are_taken_up_and_train_the_same_model(desk: Desk) ->
     desk.catalog(_names(53))
     assert desk.counts(compression="gzip") == (3, 50, 3)
     assert not desk.differs_from_a_first_run(compression="gzip")
+
+
+def test_tables_that_cannot_be_read_are_made_anew(desk: Desk) -> None:
+    desk.counts()
+    for table in (desk.work / "decoded").glob("*/*.parquet"):
+        table.write_bytes(b"PAR1 cut short")
+    desk.catalog(_names(51))
+    assert desk.counts()[:2] == (51, 0)
+    assert not desk.differs_from_a_first_run()
+
+
+def test_forget_takes_items_out_of_what_is_kept_for_any_settings(desk: Desk) -> None:
+    desk.counts()
+    fit = {"kind": "image", "height": 16, "width": 16, "resize": "fit"}
+    config = configuration(
+        desk.folder, desk.folder / "media" / "small.csv", media=fit, preprocess={"max_reject_share": 0.001}
+    )
+    desk.write("broken.png", b"no picture")
+    desk.catalog([*_names(50), "broken.png"])
+    ruiji("preprocess", "--config", str(config), "--workdir", str(desk.work), *ONE_PROCESS, expect=1)
+    keys = sorted((desk.work / "decoded").iterdir())
+    assert len(keys) == 2
+    stray = keys[0] / ".tmp-1-examples-00000-of-00002.tfrecord.parquet"
+    stray.write_bytes(b"half")
+    records = {path: path.read_bytes() for path in (desk.work / "decoded").glob("*/*.tfrecord")}
+    name = _names(1)[0]
+    found = forget_decoded(desk.work, [name])
+    assert len(found[name]) == 4
+    assert not stray.exists()
+    assert not list((desk.work / "decoded").glob("*/analysis-*/*"))
+    for path, before in records.items():
+        table = pq.read_table(table_beside(path)).to_pylist()
+        assert name not in [row["item_id"] for row in table]
+        content = path.read_bytes()
+        assert name.encode() not in content
+        # What is left are this folder's own records.
+        assert all(content[row["offset"] :][: row["length"]] in before for row in table)
+        assert sum(row["length"] for row in table) == len(content)
+    desk.catalog(_names(51))
+    assert desk.counts()[:2] == (2, 49)
+    assert not desk.differs_from_a_first_run()

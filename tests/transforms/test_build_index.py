@@ -142,7 +142,9 @@ def test_write_examples_refuses_elements_of_the_wrong_type(tmp_path: Path) -> No
     pipeline = beam.Pipeline(options=PipelineOptions(["--runner=FnApiRunner", "--direct_running_mode=in_memory"]))
     words = pipeline | beam.Create(["no reference"])
     with pytest.raises(beam.typehints.TypeCheckError):
-        words | WriteExamples(ShardJob(str(tmp_path), 1, MediaShape("image", "uint8", (16, 16, 1)), Bounds(20, 2**30)))
+        words | WriteExamples(
+            ShardJob(str(tmp_path), str(tmp_path), 1, MediaShape("image", "uint8", (16, 16, 1)), Bounds(20, 2**30))
+        )
 
 
 def test_build_index_with_more_upper_items_than_a_worker_takes_is_refused(tmp_path: Path) -> None:

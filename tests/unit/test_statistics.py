@@ -53,7 +53,16 @@ def test_rare_labels_beyond_what_is_kept_do_not_count_as_gone() -> None:
     many = {f"{number:05d}": 5 for number in range(3000)}
     before = _of(many)
     assert (len(before.labels), before.items) == (1000, 15_000)
+    assert sum(before.rare) == 10_000
     # One more of a label that was cut off puts it among those that are kept, in place of another.
     found = drift_between(before, _of({**many, "02999": 6}))
     assert found is not None
     assert found.labels < 0.001
+
+
+def test_many_classes_that_all_went_are_told() -> None:
+    before, now = ({f"{side}-{number}": 1 for number in range(1500)} for side in ("old", "new"))
+    assert _labels(before, now) > 0.5
+    # Of more than a thousand classes half went.
+    half = {**dict(list(before.items())[:750]), **dict(list(now.items())[:750])}
+    assert 0.25 < _labels(before, half) < 0.5

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sim_transforms.media import decode_child, image
 
+_KEPT: list[bytearray] = []
+
 
 def read_media(uri: str, most_bytes: int) -> bytes:
     """Misbehaves as the name says, or reads."""
@@ -22,6 +24,14 @@ def read_media(uri: str, most_bytes: int) -> bytes:
         held = []
         while True:
             held.append(bytearray(2**24))
+    if name == "leaks":
+        # Nearly all that this process may hold, for good: the next file finds none.
+        while True:
+            try:
+                _KEPT.append(bytearray(2**16))
+            except MemoryError:
+                del _KEPT[-4:]
+                break
     if name == "crashes":
         os.kill(os.getpid(), signal.SIGSEGV)
     if name == "exits":

@@ -135,3 +135,36 @@ def test_descriptors_of_shared_memory_are_given_back(tmp_path: Path) -> None:
         with GuardedDecoder(SHAPE, BOUNDS) as decoder:
             assert len(list(decoder.decode(paths))) == 2
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_child_that_ended_while_nothing_was_asked_is_no_files_fault(tmp_path: Path) -> None:
+    paths = _pictures(tmp_path, 3)
+    with GuardedDecoder(SHAPE, BOUNDS) as decoder:
+        list(decoder.decode([str(paths[0])]))
+        child = decoder._child
+        assert child is not None
+        child.kill()
+        child.wait()
+        for one, path in zip(decoder.decode([str(path) for path in paths]), paths, strict=True):
+            _assert_decoded(one, path)
+
+
+def test_memory_that_other_files_have_taken_is_no_files_fault(tmp_path: Path) -> None:
+    paths = _pictures(tmp_path, 5)
+    leak = paths[0].rename(tmp_path / "leaks.png")
+    with GuardedDecoder(SHAPE, Bounds(20.0, 2**28), "tests.unit.media.poisoned_child") as decoder:
+        for one, path in zip(decoder.decode([str(p) for p in (leak, *paths[1:])]), (leak, *paths[1:]), strict=True):
+            _assert_decoded(one, path)
+
+
+def test_sandbox_that_refuses_shared_memory_gets_media_through_the_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> int:
+        raise OSError(1, name)
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    paths = _pictures(tmp_path, 3)
+    with GuardedDecoder(SHAPE, BOUNDS) as decoder:
+        for one, path in zip(decoder.decode([str(path) for path in paths]), paths, strict=True):
+            _assert_decoded(one, path)
