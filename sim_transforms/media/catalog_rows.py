@@ -69,7 +69,8 @@ def is_valid_id(item_id: str) -> bool:
         size = len(item_id.encode())
     except UnicodeEncodeError:
         return False
-    return size <= MAX_ID_BYTES and not any(ord(c) < 32 or ord(c) == 127 for c in item_id)
+    # What is printable holds no control characters; what is not may hold none either.
+    return size <= MAX_ID_BYTES and (item_id.isprintable() or not any(ord(c) < 32 or ord(c) == 127 for c in item_id))
 
 
 def _resolve(uri: str, plan: CatalogPlan) -> str | None:
