@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sim_transforms.media.remote import RemoteFiles
 
 _LINE_SECONDS = 10.0
+# Steps from which a rate is told.
+_FEW = 10
 
 
 @dataclass
@@ -89,20 +91,22 @@ class Progress:
         """Shows nothing yet."""
         self._main, self._unit = main, unit
         self._began = self._last = time.monotonic()
+        self._told = -1
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, name: str, step: int, total: int) -> None:
         """Reports that `step` of `total` is done."""
         if sys.stderr.isatty():
             return self._draw(name, step, total)
-        if time.monotonic() - self._last >= _LINE_SECONDS or step == total:
-            self._last = time.monotonic()
+        is_due = time.monotonic() - self._last >= _LINE_SECONDS and step != self._told
+        if is_due or step == total:
+            self._last, self._told = time.monotonic(), step
             self._main.notify(f"{name}: {step:,} of {total:,} {self._unit}{self._rate(step, total)}")
         return None
 
     def _rate(self, step: int, total: int) -> str:
         seconds = time.monotonic() - self._began
-        if not step or not seconds:
+        if step < min(_FEW, total) or not seconds:
             return ""
         rate = step / seconds
         left = f", {timedelta(seconds=round((total - step) / rate))} left" if step < total else ""

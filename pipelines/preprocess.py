@@ -30,7 +30,7 @@ from sim_transforms.options import runs_here
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.statistics import DataStatistics
-from sim_transforms.runs.generations import added
+from sim_transforms.runs.generations import Generation, added
 from sim_transforms.runs.tally import watched
 from sim_transforms.settings.stages import Settings
 from sim_transforms.write_examples import ShardJob, ShardReport, WriteExamples
@@ -43,15 +43,17 @@ class Preprocessed:
     """What a run has done.
 
     Attributes:
-        kept: what later runs take up; to be cleared once the examples are accepted.
+        kept: what later runs take up, `accept` of which is called once the examples are accepted.
+        generations: of the records.
         statistics: of the examples.
-        decoded: files that were read and decoded, those that were rejected then too.
+        decoded: files that were read, those that were rejected then too; not those that were missing.
         reused: files that an earlier run had decoded or rejected.
         analyzed: records, where all are analysed.
     """
 
     manifest: ExamplesManifest
     kept: DecodedFolder
+    generations: tuple[Generation, ...]
     statistics: DataStatistics
     decoded: int
     reused: int
@@ -96,12 +98,13 @@ def run_preprocess(
     with watched(scratch / "tally", plan.rows, partial(progress, "preprocess")) as tally:
         reports, failed = write_examples(settings, plan, replace(job, tally=tally), scratch, options)
     totals = close_examples(output, reports, failed, plan, settings.preprocess, kept.workdir / "rejects.parquet")
-    analyzed = analyze(kept, reports, output, scratch, options)
+    generations = added(generation for report in reports for generation in report.generations)
+    analyzed = analyze(kept, generations, reports, output, scratch, options)
     statistics = tell_moments(output, media)
     manifest = write_manifest(output, reports, totals, plan, media, settings)
     reused = sum(report.reused for report in reports)
-    decoded = sum(report.entry.items_in for report in reports) - reused
-    return Preprocessed(manifest, kept, statistics, decoded, reused, analyzed)
+    decoded = sum(report.entry.items_in - report.missing for report in reports) - reused
+    return Preprocessed(manifest, kept, generations, statistics, decoded, reused, analyzed)
 
 
 def write_examples(
@@ -123,10 +126,14 @@ def by_shard(report: ShardReport) -> int:
 
 
 def analyze(
-    kept: DecodedFolder, reports: Sequence[ShardReport], output: Path, scratch: Path, options: PipelineOptions
+    kept: DecodedFolder,
+    generations: tuple[Generation, ...],
+    reports: Sequence[ShardReport],
+    output: Path,
+    scratch: Path,
+    options: PipelineOptions,
 ) -> int:
     """Analyses what no earlier run has, into `output/transform`; gives the number of records that were."""
-    generations = added(generation for report in reports for generation in report.generations)
     known = kept.known() & frozenset(generations)
     fresh = scratch / "analysis"
     fresh.mkdir()
@@ -137,5 +144,5 @@ def analyze(
         pipeline | "AnalyzeExamples" >> AnalyzeExamples(
             tables, str(output / "transform"), str(fresh), kept.analysis(generations, known)
         )
-    kept.take_up(fresh, generations)
+    kept.take_up(fresh)
     return sum(generation.records for generation in generations if generation not in known)

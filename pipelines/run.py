@@ -16,6 +16,7 @@ from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import StageResult, run_stage
 from sim_transforms.runs.state import StageState
 from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.files import replace_by_copy
 
 
 class Runner:
@@ -28,7 +29,10 @@ class Runner:
 
     def preprocess(self, retry_rejects: bool = False) -> StageResult:
         """catalog -> examples/."""
-        return run_stage(self._stages.preprocess(retry_rejects), self._state, self._main.notify)
+        result = run_stage(self._stages.preprocess(retry_rejects), self._state, self._main.notify)
+        # A run that was refused since then has left its own.
+        replace_by_copy(self._stages.examples / "rejects.parquet", self._stages.workdir / "rejects.parquet")
+        return result
 
     def train(self) -> StageResult:
         """examples/ -> model/."""

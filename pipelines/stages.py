@@ -87,7 +87,7 @@ class Stages:
                 options, progress = self._main.options(settings), Progress(self._main, "files")
                 done = run_preprocess(settings, plan, folder, scratch, options, progress, retry_rejects)
             drift = check_drift(before, done.statistics, bound, self._main.notify)
-            done.kept.clear(folder)
+            done.kept.accept(folder, done.generations)
             counts = {"decoded": done.decoded, "reused": done.reused, "analyzed": done.analyzed}
             return {"ledger": _totals(done.manifest), **counts, "drift": drift}
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sim_transforms.errors import CatalogError, LedgerError
+from sim_transforms.errors import CatalogError, LedgerError, TooManyRejects
 from sim_transforms.failures import judge_rejects, write_rejects
 from sim_transforms.features.moments import moments_of
 from sim_transforms.media.catalog_plan import CatalogPlan
@@ -63,7 +63,7 @@ def close_examples(
         unreadable: rows of the catalog that are no reference.
         plan: of the catalog.
         settings: of preprocessing.
-        rejects_copy: where rejects.parquet is written too, so that it can be read after a failure.
+        rejects_copy: where rejects.parquet is written where they are too many, so that they can be read.
 
     Raises:
         CatalogError: an item_id stands more than once.
@@ -71,7 +71,6 @@ def close_examples(
         TooManyRejects: the share of rejects is above `max_reject_share`, or nothing is left.
     """
     failed = sorted([*unreadable, *(f for r in reports for f in r.failed)])
-    write_rejects(rejects_copy, failed)
     _refuse_duplicates(reports, unreadable)
     entries = [LedgerEntry(CATALOG, "rows", len(unreadable), 0, len(unreadable)), *(r.entry for r in reports)]
     totals = balance("preprocess", entries, expected_in=plan.rows)
@@ -79,7 +78,11 @@ def close_examples(
     balance(CLIPS, clips)
     if totals.rejected != len(failed):
         raise LedgerError(f"preprocess: {totals.rejected} items were rejected, but {len(failed)} have a reason")
-    judge_rejects(totals, failed, settings.max_reject_share, rejects_copy)
+    try:
+        judge_rejects(totals, failed, settings.max_reject_share, rejects_copy)
+    except TooManyRejects:
+        write_rejects(rejects_copy, failed)
+        raise
     write_rejects(folder / "rejects.parquet", failed)
     for ending, schema, name in ((OFFSETS, OFFSETS_SCHEMA, "offsets.parquet"), (FILES, MEDIA_SCHEMA, MEDIA_FILE)):
         _join([r.accounts + ending for r in reports], schema, folder / name)

@@ -4,6 +4,7 @@
 |---|---|
 | `<key>/examples-*.tfrecord` | decoded media; `examples/` has the same files by hard links |
 | `<key>/examples-*.parquet` | the files behind their records (`kept_media`) |
+| `<key>/pending/` | the same two of a run whose examples are not accepted yet, or were refused |
 | `<key>/analysis-<key>/generation-*/` | what TensorFlow Transform has found in the records of one generation |
 
 A key stands for everything else that the content depends on: settings, decoders, code. The folder may be removed at any
@@ -21,7 +22,7 @@ import tensorflow_transform as tft
 from sim_transforms.analyze_examples import Analysis
 from sim_transforms.kept_media import Keep
 from sim_transforms.media.decode import decoder_version
-from sim_transforms.records.kept import FOLDER, table_beside
+from sim_transforms.records.kept import FOLDER, PENDING, table_beside
 from sim_transforms.records.media import MediaShape
 from sim_transforms.runs.digests import code_digest, settings_digest
 from sim_transforms.runs.generations import Generation, known_generations, next_generation
@@ -69,11 +70,13 @@ class DecodedFolder:
     def keep(self, retry_rejects: bool) -> Keep:
         """What the shards of a new run take up and keep."""
         generation, merged = next_generation(self.known())
-        return Keep(str(self.path), generation, merged, retry_rejects)
+        made = Keep(str(self.path), generation, merged, retry_rejects)
+        made.pending.mkdir(exist_ok=True)
+        return made
 
     def table(self, name: str) -> Path:
-        """Of the files behind a TFRecord file."""
-        return table_beside(self.path / name)
+        """Of the files behind a TFRecord file that this run has written."""
+        return table_beside(self.path / PENDING / name)
 
     def analysis(self, generations: tuple[Generation, ...], known: frozenset[Generation]) -> Analysis:
         """What there is to analyse."""
@@ -82,22 +85,29 @@ class DecodedFolder:
             self.media, chosen.min_examples_per_class, chosen.analyze_share, generations, known, str(self.cache)
         )
 
-    def take_up(self, fresh: Path, generations: Collection[Generation]) -> None:
-        """Moves new results, a folder each, to the others, and removes those of generations that are no more."""
-        names = {generation.name for generation in generations}
+    def take_up(self, fresh: Path) -> None:
+        """Moves new results of the analysis, a folder each, to the others."""
         for path in sorted(fresh.iterdir()):
-            if path.name in names and not (self.cache / path.name).exists():
+            if path.is_dir() and not (self.cache / path.name).exists():
                 for file in sorted(path.rglob("*")):
                     sync(file)  # its name says that it is whole
                 path.rename(self.cache / path.name)
-        for path in sorted(self.cache.iterdir()):
-            if path.name not in names:
-                shutil.rmtree(path)
 
-    def clear(self, examples: Path) -> None:
-        """Removes what other settings, or another number of shards, have left, when `examples` is whole."""
-        for folder in sorted(self.path.parent.iterdir()):
-            if folder != self.path and folder.is_dir():
+    def accept(self, examples: Path, generations: Collection[Generation]) -> None:
+        """Lets what this run has written take the place of what was kept, and removes what is no more.
+
+        Args:
+            examples: of the run.
+            generations: of their records.
+        """
+        for records in sorted(path for path in (self.path / PENDING).iterdir() if path.suffix != ".parquet"):
+            if (examples / records.name).is_file() and table_beside(records).is_file():
+                kept = self.path / records.name
+                table_beside(kept).unlink(missing_ok=True)
+                records.replace(kept)
+                table_beside(records).replace(table_beside(kept))
+        for folder in sorted(path for path in self.path.parent.iterdir() if path.is_dir()):
+            if folder != self.path:
                 shutil.rmtree(folder)
         for path in sorted(self.path.iterdir()):
             if path.is_dir():
@@ -105,3 +115,7 @@ class DecodedFolder:
                     shutil.rmtree(path)
             elif not (examples / path.name.removesuffix(".parquet")).is_file():
                 path.unlink()
+        names = {generation.name for generation in generations}
+        for path in sorted(self.cache.iterdir()):
+            if path.name not in names:
+                shutil.rmtree(path)

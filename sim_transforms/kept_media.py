@@ -3,6 +3,9 @@
 `<workdir>/decoded/<key>/` holds the TFRecord file of each shard, which `examples/` has by a hard link, and beside it a
 table of the files behind its records. The key stands for all that decoded bytes depend on but the files themselves.
 
+A run writes into `pending/` beside them, which takes their place once its examples are accepted: one that is refused for
+its rejects or its drift costs neither what was kept nor what it has decoded.
+
 A table is removed before the TFRecord file beside it is replaced, and written after it, so that a killed run leaves
 whole pairs, and TFRecord files that nothing is known of. Should two attempts at a shard meet, a record that is not the
 one that was looked for is noticed by its checksum, its id and the digest of its file; of one file both decode the same.
@@ -27,7 +30,7 @@ from sim_transforms.media.parts import FileFacts, Part, Parts
 from sim_transforms.media.remote import FileStatus
 from sim_transforms.records.clips import START, clip_id
 from sim_transforms.records.items import MediaRef
-from sim_transforms.records.kept import records_beside
+from sim_transforms.records.kept import PENDING, records_beside
 from sim_transforms.storage.files import replace_file
 from sim_transforms.storage.tfrecord import read_range, split_records
 
@@ -75,6 +78,11 @@ class Keep:
     retry: bool = False
     takes_up: bool = True
 
+    @property
+    def pending(self) -> Path:
+        """Where the run writes."""
+        return Path(self.folder) / PENDING
+
 
 class KeptFile(NamedTuple):
     """What a table says of one file, and which TFRecord file it stands beside."""
@@ -100,7 +108,8 @@ class KeptMedia:
         self._keep, self._tables = keep, []
         self._open: dict[Path, int] = {}
         if keep is not None and keep.takes_up:
-            self._tables = list(_tables_for(Path(keep.folder), shard, shards))
+            folders = (Path(keep.folder), keep.pending)
+            self._tables = [path for folder in folders for path in _tables_for(folder, shard, shards)]
 
     def __enter__(self) -> Self:
         return self

@@ -67,6 +67,7 @@ class ShardReport:
         digest: SHA-256 over items and content of their media, rejected ones too.
         generations: of its records.
         reused: files that were not decoded, because an earlier run had done it.
+        missing: files that were not there.
     """
 
     shard: int
@@ -82,6 +83,7 @@ class ShardReport:
     file: FileEntry
     generations: tuple[Generation, ...]
     reused: int
+    missing: int
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def write_shard(shard: int, references: list[MediaRef], job: ShardJob, worker: S
 
 def _write(shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None, worker: ShardWorker) -> ShardReport:
     name = example_file(shard, job.shards, job.compression)
-    target = Path(job.output if keep is None else keep.folder) / name
+    target = (Path(job.output) if keep is None else keep.pending) / name
     table_path = table_beside(target)
     with ExitStack() as stack:
         kept = stack.enter_context(KeptMedia(keep, shard, job.shards))
@@ -388,6 +390,7 @@ class _ShardWriter:
                 for number, (records, digest) in sorted(self._generations.items())
             ),
             reused=reused,
+            missing=sum(item.reason == "missing" for item in self.failed),
         )
 
 

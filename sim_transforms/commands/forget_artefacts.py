@@ -20,7 +20,7 @@ from sim_transforms.commands.forget_accounts import Removed, accounts_without, d
 from sim_transforms.commands.whereabouts import files_with
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.records.codec import canonical_json
-from sim_transforms.records.kept import FOLDER, records_beside, table_beside
+from sim_transforms.records.kept import FOLDER, PENDING, records_beside, table_beside
 from sim_transforms.records.ledger import CLIPS, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, FileEntry
 from sim_transforms.runs.folders import recover, staged_folder
@@ -141,10 +141,11 @@ def forget_decoded(workdir: Path, ids: Collection[str]) -> dict[str, list[str]]:
     cannot be read, and what was found in the items by the analysis go; the next run makes them again.
     """
     folder, found = workdir / FOLDER, {item_id: list[str]() for item_id in ids}
-    for path in sorted(path for path in folder.glob("*/*") if path.is_file()):
+    folders = [path for pattern in ("*", f"*/{PENDING}") for path in sorted(folder.glob(pattern)) if path.is_dir()]
+    for path in sorted(path for one in folders for path in one.iterdir() if path.is_file()):
         if path.name.startswith(TEMPORARY) or not _is_kept(path):
             path.unlink()
-    for name in files_with(folder, "*/*.parquet", ids):
+    for name in files_with(folder, "**/*.parquet", ids):
         table, records = folder / name, records_beside(folder / name)
         rows = pq.ParquetFile(table).read()
         for row in _with(rows, ids).to_pylist():
@@ -159,7 +160,7 @@ def forget_decoded(workdir: Path, ids: Collection[str]) -> dict[str, list[str]]:
         offsets = pa.array(np.cumsum(lengths) - lengths, pa.int64())
         with replace_file(table) as temporary:
             pq.write_table(left.set_column(place, left.schema.field(place), offsets), temporary)
-        for analysis in sorted(table.parent.glob("analysis-*")):
+        for analysis in sorted(folder.glob("*/analysis-*")):
             shutil.rmtree(analysis)
     return found
 

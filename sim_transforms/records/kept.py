@@ -3,6 +3,8 @@
 from pathlib import Path
 
 FOLDER = "decoded"
+# Where a run writes, until its examples are accepted.
+PENDING = "pending"
 _ENDING = ".parquet"
 
 

@@ -91,6 +91,12 @@ def link_file(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
+def replace_by_copy(source: Path, target: Path) -> None:
+    """Puts a copy of a file in place of what stood there."""
+    with replace_file(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 class EarlyWrites:
     """Has the system write a growing file to its disk while it grows, so that its last sync has little left to do.
 

@@ -166,7 +166,7 @@ def test_missing_files_are_looked_for_again_by_every_run(desk: Desk) -> None:
     desk.catalog([*_names(50), "late.png"])
     desk.counts()
     desk.catalog([*_names(51), "late.png"])
-    assert desk.counts() == (2, 50, 1)
+    assert desk.counts() == (1, 50, 1)
     desk.write("late.png", (desk.folder / "media" / "digit-0052.png").read_bytes())
     assert desk.counts() == (1, 51, 1)
 
@@ -260,6 +260,27 @@ def test_drift_from_the_model_in_use_is_told_and_held_to_its_bound(desk: Desk) -
     assert desk.preprocess(max_drift=2.0)["decoded"] == 0
 
 
+def test_refused_runs_cost_nothing_of_what_is_kept(desk: Desk) -> None:
+    desk.write("broken.png", b"no picture")
+    desk.catalog([*_names(50), "broken.png"])
+    desk.counts()
+    (desk.folder / "media").rename(desk.folder / "away")
+    (desk.folder / "media").mkdir()
+    desk.catalog([*_names(50), "broken.png"])
+    desk.preprocess(expect=1)
+    assert len(pq.read_table(desk.work / "rejects.parquet")) == 51
+    (desk.folder / "media" / "small.csv").unlink()
+    (desk.folder / "media").rmdir()
+    (desk.folder / "away").rename(desk.folder / "media")
+    desk.catalog([*_names(50), "broken.png"])
+    assert desk.counts() == (0, 51, 0)
+    assert pq.read_table(desk.work / "rejects.parquet").column("item_id").to_pylist() == ["broken.png"]
+    desk.catalog([*_names(51), "broken.png"])
+    assert desk.counts() == (1, 51, 1)
+    assert not desk.differs_from_a_first_run()
+    assert not list((desk.work / "decoded").rglob("pending"))
+
+
 def test_compressed_records_are_taken_up_and_train_the_same_model(desk: Desk) -> None:
     config = configuration(desk.folder, desk.folder / "media" / "small.csv")
     vectors = {}
@@ -299,7 +320,7 @@ def test_forget_takes_items_out_of_what_is_kept_for_any_settings(desk: Desk) -> 
     assert len(keys) == 2
     stray = keys[0] / ".tmp-1-examples-00000-of-00002.tfrecord.parquet"
     stray.write_bytes(b"half")
-    records = {path: path.read_bytes() for path in (desk.work / "decoded").glob("*/*.tfrecord")}
+    records = {path: path.read_bytes() for path in (desk.work / "decoded").rglob("*.tfrecord")}
     name = _names(1)[0]
     found = forget_decoded(desk.work, [name])
     assert len(found[name]) == 4
