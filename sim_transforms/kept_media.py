@@ -3,8 +3,8 @@
 `<workdir>/decoded/<key>/` holds the TFRecord file of each shard, which `examples/` has by a hard link, and beside it a
 table of the files behind its records. The key stands for all that decoded bytes depend on but the files themselves.
 
-A run writes into `pending/` beside them, which takes their place once its examples are accepted: one that is refused for
-its rejects or its drift costs neither what was kept nor what it has decoded.
+A run writes into `pending/` beside them, which takes their place once its examples are accepted: one that is refused
+for its rejects or its drift costs neither what was kept nor what it has decoded.
 
 A table is removed before the TFRecord file beside it is replaced, and written after it, so that a killed run leaves
 whole pairs, and TFRecord files that nothing is known of. Should two attempts at a shard meet, a record that is not the
