@@ -258,7 +258,8 @@ def test_forget_takes_all_clips_of_a_sound_from_everywhere(shop: Shop, capsys: p
     shop.rows = [row for row in shop.rows if row["item_id"] not in (GONE, STILL)]
     shop.configure()
     held = _holding(shop, GONE)
-    assert {name.partition("/")[0] for name in held} == {"embeddings", "examples", "report", "sources", "store"}
+    rooms = {"decoded", "embeddings", "examples", "report", "sources", "store"}
+    assert {name.partition("/")[0] for name in held} == rooms
     assert "examples/media.parquet" in held
     shop.run("forget", f"{GONE}#1", *ONE_PROCESS, expect=2)
     assert f"is a clip of the sound {GONE!r}" in capsys.readouterr().err
