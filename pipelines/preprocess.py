@@ -103,7 +103,8 @@ def run_preprocess(
     statistics = tell_moments(output, media)
     manifest = write_manifest(output, reports, totals, plan, media, settings)
     reused = sum(report.reused for report in reports)
-    decoded = sum(report.entry.items_in - report.missing for report in reports) - reused
+    missing = sum(item.reason == "missing" for report in reports for item in report.failed)
+    decoded = sum(report.entry.items_in for report in reports) - reused - missing
     return Preprocessed(manifest, kept, generations, statistics, decoded, reused, analyzed)
 
 

@@ -22,7 +22,7 @@ import tensorflow_transform as tft
 from sim_transforms.analyze_examples import Analysis
 from sim_transforms.kept_media import Keep
 from sim_transforms.media.decode import decoder_version
-from sim_transforms.records.kept import FOLDER, PENDING, table_beside
+from sim_transforms.records.kept import FOLDER, PENDING, records_beside, table_beside
 from sim_transforms.records.media import MediaShape
 from sim_transforms.runs.digests import code_digest, settings_digest
 from sim_transforms.runs.generations import Generation, known_generations, next_generation
@@ -100,7 +100,7 @@ class DecodedFolder:
             examples: of the run.
             generations: of their records.
         """
-        for records in sorted(path for path in (self.path / PENDING).iterdir() if path.suffix != ".parquet"):
+        for records in sorted(path for path in (self.path / PENDING).iterdir() if path == records_beside(path)):
             if (examples / records.name).is_file() and table_beside(records).is_file():
                 kept = self.path / records.name
                 table_beside(kept).unlink(missing_ok=True)
@@ -113,7 +113,7 @@ class DecodedFolder:
             if path.is_dir():
                 if path != self.cache:
                     shutil.rmtree(path)
-            elif not (examples / path.name.removesuffix(".parquet")).is_file():
+            elif not (examples / records_beside(path).name).is_file():
                 path.unlink()
         names = {generation.name for generation in generations}
         for path in sorted(self.cache.iterdir()):

@@ -179,11 +179,12 @@ def _read_table(path: Path) -> pa.Table:
 
 def _part(payload: bytes, kept: KeptFile) -> Part:
     record = decode_example(payload)
-    start = dict(record.metadata).get(START) if record.item_id != kept.row["item_id"] else None
-    own = clip_id(kept.row["item_id"], float(start) if isinstance(start, float | int) else None)
+    told = dict(record.metadata).get(START) if record.item_id != kept.row["item_id"] else None
+    start = float(told) if isinstance(told, float | int) else None
+    own = clip_id(kept.row["item_id"], start)
     if (record.item_id, record.digest) != (own, kept.row["digest"]):
         raise DamagedArtefact(f"{kept.path}: {record.item_id!r} stands where {own!r} is expected")
-    return Part(float(start) if isinstance(start, float | int) else None, record.media)
+    return Part(start, record.media)
 
 
 def _looks_the_same(reference: MediaRef, status: FileStatus | None, row: Mapping[str, Any]) -> bool:

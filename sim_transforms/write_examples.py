@@ -67,7 +67,6 @@ class ShardReport:
         digest: SHA-256 over items and content of their media, rejected ones too.
         generations: of its records.
         reused: files that were not decoded, because an earlier run had done it.
-        missing: files that were not there.
     """
 
     shard: int
@@ -83,7 +82,6 @@ class ShardReport:
     file: FileEntry
     generations: tuple[Generation, ...]
     reused: int
-    missing: int
 
 
 @dataclass(frozen=True)
@@ -390,7 +388,6 @@ class _ShardWriter:
                 for number, (records, digest) in sorted(self._generations.items())
             ),
             reused=reused,
-            missing=sum(item.reason == "missing" for item in self.failed),
         )
 
 

@@ -160,19 +160,19 @@ def forget_decoded(workdir: Path, ids: Collection[str]) -> dict[str, list[str]]:
         offsets = pa.array(np.cumsum(lengths) - lengths, pa.int64())
         with replace_file(table) as temporary:
             pq.write_table(left.set_column(place, left.schema.field(place), offsets), temporary)
-        for analysis in sorted(folder.glob("*/analysis-*")):
-            shutil.rmtree(analysis)
+    for analysis in sorted(folder.glob("*/analysis-*") if any(found.values()) else ()):
+        shutil.rmtree(analysis)
     return found
 
 
 def _is_kept(path: Path) -> bool:
     """Whether a file of `decoded/` is one of a whole pair."""
-    table = path if path.suffix == ".parquet" else table_beside(path)
+    records = records_beside(path)
     try:
-        pq.ParquetFile(table).close()
+        pq.ParquetFile(table_beside(records)).close()
     except (OSError, pa.ArrowException):
         return False
-    return records_beside(table).is_file()
+    return records.is_file()
 
 
 def _table(path: Path) -> pa.Table:

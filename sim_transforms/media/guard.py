@@ -64,11 +64,6 @@ class Bounds:
     memory_bytes: int
 
 
-def _line_of(uri: str) -> bytes:
-    """What the child reads."""
-    return json.dumps(uri, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
-
-
 def bounds_of(settings: PreprocessSettings) -> Bounds:
     """Those that a configuration gives."""
     return Bounds(settings.decode_seconds, settings.decode_memory_mib * 2**20)
@@ -103,7 +98,7 @@ class GuardedDecoder:
                     self.close()
                     asked = place
                     self._start()
-                while asked < len(uris) and self._fits(uris[asked]) and self._ask(uris[asked]):
+                while asked < len(uris) and self._ask(uris[asked]):
                     asked += 1
                 served = self._answers
                 found = self._result()
@@ -168,16 +163,14 @@ class GuardedDecoder:
             self.close()
             raise RuntimeError(f"{' '.join(command[:3])} did not start; its messages stand above")
 
-    def _fits(self, uri: str) -> bool:
-        """Whether a file may be asked for beside those that wait: writing must never wait for a child that does."""
-        waiting = sum(self._asked)
-        return not waiting or (len(self._asked) < _AHEAD and waiting + len(_line_of(uri)) <= self._room_bytes)
-
     def _ask(self, uri: str) -> bool:
-        """False where the child has ended; what it has answered before is still read."""
+        """False where the file has to wait, since writing must never wait for a child that does, or where the child has
+        ended; what it has answered before is still read."""
         assert self._child is not None
         assert self._child.stdin is not None
-        line = _line_of(uri)
+        line, waiting = json.dumps(uri, ensure_ascii=False).encode(errors="surrogatepass") + b"\n", sum(self._asked)
+        if waiting and (len(self._asked) >= _AHEAD or waiting + len(line) > self._room_bytes):
+            return False
         try:
             self._child.stdin.write(line)
         except BrokenPipeError:

@@ -101,7 +101,7 @@ class EarlyWrites:
     """Has the system write a growing file to its disk while it grows, so that its last sync has little left to do.
 
     Args:
-        descriptor: of the open file, which must stay open until `close`.
+        descriptor: of the open file, which must stay open within the context.
         every_bytes: that are written to it before the system is asked again.
     """
 
