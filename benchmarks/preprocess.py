@@ -198,14 +198,18 @@ def beside_loop(given: argparse.Namespace, folder: Path) -> tuple[list[Figures],
 
 def growing(given: argparse.Namespace, folder: Path) -> tuple[list[Figures], dict[str, Any]]:
     """The command on tar files of growing catalogs; the first size stands for the empty one."""
-    figures = []
-    for count in sizes_of(given):
-        source = make_tars(folder, count, given.seed)
-        # The start of the command takes as long as 100,000 pictures, and differs by as much as 5,000 take.
-        rounds = given.rounds if count <= _ROUNDS_TO else 1
-        runs = [preprocess("tar", source, count, folder, given.processes) for _ in range(rounds)]
-        figures.append(replace(max(runs, key=_memory), seconds=statistics.median(run.seconds for run in runs)))
-        shutil.rmtree(source)
+    sizes = sizes_of(given)
+    sources = {count: make_tars(folder, count, given.seed) for count in sizes}
+    runs: dict[int, list[Figures]] = {count: [] for count in sizes}
+    # The start of the command takes as long as 100,000 pictures, and drifts by as much as 5,000 take: in turns.
+    for turn in range(given.rounds):
+        for count in sizes:
+            if turn == 0 or count <= _ROUNDS_TO:
+                runs[count].append(preprocess("tar", sources[count], count, folder, given.processes))
+    figures = [
+        replace(max(runs[count], key=_memory), seconds=statistics.median(run.seconds for run in runs[count]))
+        for count in sizes
+    ]
     costs = [(f.seconds - figures[0].seconds) / f.items * 1e6 for f in figures[1:]]
     # A size whose time is lost in the noise of the first one's has no cost that could be compared.
     spread = max(costs) / min(costs) - 1 if min(costs) > 0 else math.inf
@@ -231,7 +235,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--kind", choices=sorted(KINDS), default="pictures")
     parser.add_argument("--sizes", help="numbers of files, the smaller first; of tar any number of sizes")
     parser.add_argument("--processes", type=int, default=2, help="SDK workers, and processes of the loop")
-    parser.add_argument("--rounds", type=int, default=3, help="of tar files: runs of small catalogs; medians are told")
+    parser.add_argument("--rounds", type=int, default=5, help="of tar files: runs of small catalogs; medians are told")
     parser.add_argument("--seed", type=int, default=0, help="of the files")
     parser.add_argument("--workdir", type=Path, default=Path("work/benchmarks"), help="for the files of a run")
     parser.add_argument("--json", type=Path, help="file for all figures")
