@@ -19,7 +19,8 @@ from sim_transforms.records.codec import to_plain
 from sim_transforms.records.manifests import ExamplesManifest, ModelManifest
 from sim_transforms.records.media import SoundShape
 from sim_transforms.records.statistics import DataStatistics, data_statistics
-from sim_transforms.settings.stages import Settings, TrainSettings
+from sim_transforms.settings.stages import Settings
+from sim_transforms.settings.training import TrainSettings
 from sim_transforms.storage.files import write_file
 from trainer.calibration import calibrate
 from trainer.dataset import FeatureReader

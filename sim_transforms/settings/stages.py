@@ -6,15 +6,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-
-def _at_least(name: str, value: float, low: float) -> None:
-    if value < low:
-        raise ValueError(f"{name}: at least {low} is expected")
-
-
-def _share(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name}: a share from 0 to 1 is expected")
+from sim_transforms.settings.training import TrainSettings, at_least, share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +48,13 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
-            _at_least(name, getattr(self, name), 4)
+            at_least(name, getattr(self, name), 4)
         for name in ("max_pixels", "min_side"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
             raise ValueError("background: three numbers from 0 to 255 are expected")
         if self.max_aspect is not None:
-            _at_least("max_aspect", self.max_aspect, 1)
+            at_least("max_aspect", self.max_aspect, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +88,10 @@ class SoundSettings:
     top_db: float = 80.0
 
     def __post_init__(self) -> None:
-        _at_least("sample_rate", self.sample_rate, 1000)
-        _at_least("window", self.window, 64)
-        _at_least("step", self.step, 16)
-        _at_least("mel_bands", self.mel_bands, 4)
+        at_least("sample_rate", self.sample_rate, 1000)
+        at_least("window", self.window, 64)
+        at_least("step", self.step, 16)
+        at_least("mel_bands", self.mel_bands, 4)
         if self.mel_bands > self.window // 8:
             raise ValueError(f"mel_bands: at most an eighth of media.window is expected, here {self.window // 8}")
         for name in ("hop_seconds", "min_seconds", "top_db"):
@@ -147,68 +139,17 @@ class PreprocessSettings:
     decode_memory_mib: int = 1024
 
     def __post_init__(self) -> None:
-        _at_least("decode_memory_mib", self.decode_memory_mib, 128)
+        at_least("decode_memory_mib", self.decode_memory_mib, 128)
         if self.decode_seconds <= 0:
             raise ValueError("decode_seconds: a number above 0 is expected")
-        _share("max_reject_share", self.max_reject_share)
+        share("max_reject_share", self.max_reject_share)
         if self.max_drift is not None and self.max_drift <= 0:
             raise ValueError("max_drift: null or a number above 0 is expected")
         if not 0.0 < self.analyze_share <= 1.0:
             raise ValueError("analyze_share: a share above 0 and up to 1 is expected")
-        _at_least("min_examples_per_class", self.min_examples_per_class, 1)
+        at_least("min_examples_per_class", self.min_examples_per_class, 1)
         if self.shards != "auto":
-            _at_least("shards", self.shards, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """How the embedding model is fitted.
-
-    Attributes:
-        train_labels: labels to train on, or all.
-        loss: metric loss.
-        self_supervised: term on two augmented views of the same items, or none.
-        self_supervised_weight: its weight beside the metric loss.
-        temperature: of the self-supervised term.
-        classes_per_batch, examples_per_class: P and K of the balanced batches.
-        steps_per_epoch: batches an epoch, or auto (items / batch, at least 60).
-        validation_share: of the training items of the trained labels; chooses the epoch.
-        calibrate_precision: target precision of the match threshold, or null for none.
-        seed: of the split, the initial weights, the batches and the augmentation.
-    """
-
-    train_labels: tuple[str, ...] | Literal["all"] = "all"
-    loss: Literal["multi_similarity"] = "multi_similarity"
-    self_supervised: Literal["simclr", "none"] = "simclr"
-    self_supervised_weight: float = 1.0
-    temperature: float = 0.2
-    embedding_size: int = 64
-    classes_per_batch: int = 6
-    examples_per_class: int = 10
-    epochs: int = 10
-    steps_per_epoch: int | Literal["auto"] = "auto"
-    learning_rate: float = 0.001
-    validation_share: float = 0.15
-    calibrate_precision: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _at_least("embedding_size", self.embedding_size, 2)
-        _at_least("classes_per_batch", self.classes_per_batch, 2)
-        _at_least("examples_per_class", self.examples_per_class, 2)
-        _at_least("epochs", self.epochs, 1)
-        if self.steps_per_epoch != "auto":
-            _at_least("steps_per_epoch", self.steps_per_epoch, 1)
-        for name in ("temperature", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: a number above 0 is expected")
-        _at_least("self_supervised_weight", self.self_supervised_weight, 0)
-        if not 0.0 < self.validation_share < 1.0:
-            raise ValueError("validation_share: a share between 0 and 1 is expected")
-        if self.calibrate_precision is not None and not 0.0 < self.calibrate_precision < 1.0:
-            raise ValueError("calibrate_precision: a share between 0 and 1 is expected")
-        if self.train_labels != "all" and len(set(self.train_labels)) < 2:
-            raise ValueError("train_labels: all, or at least two different labels are expected")
+            at_least("shards", self.shards, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,16 +186,16 @@ class IndexSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least("shard_items", self.shard_items, 16)
+        at_least("shard_items", self.shard_items, 16)
         if self.shards is not None:
-            _at_least("shards", self.shards, 1)
-        _at_least("neighbor_shards", self.neighbor_shards, 0)
+            at_least("shards", self.shards, 1)
+        at_least("neighbor_shards", self.neighbor_shards, 0)
         for name, high in (("m", 100), ("ef_construction", 4000)):
             if not 2 <= getattr(self, name) <= high:
                 raise ValueError(f"{name}: from 2 to {high} is expected")
         if not 0.0 < self.recall_target <= 1.0:
             raise ValueError("recall_target: a share above 0 and up to 1 is expected")
-        _at_least("recall_queries", self.recall_queries, 10)
+        at_least("recall_queries", self.recall_queries, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,9 +212,9 @@ class SearchSettings:
     memory_budget_mib: int | None = None
 
     def __post_init__(self) -> None:
-        _at_least("probe", self.probe, 1)
+        at_least("probe", self.probe, 1)
         if self.memory_budget_mib is not None:
-            _at_least("memory_budget_mib", self.memory_budget_mib, 1)
+            at_least("memory_budget_mib", self.memory_budget_mib, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +229,7 @@ class ReindexSettings:
     rebuild_above: float = 0.3
 
     def __post_init__(self) -> None:
-        _share("rebuild_above", self.rebuild_above)
+        share("rebuild_above", self.rebuild_above)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,8 +245,8 @@ class VersionsSettings:
     min_age_hours: float = 24.0
 
     def __post_init__(self) -> None:
-        _at_least("keep", self.keep, 1)
-        _at_least("min_age_hours", self.min_age_hours, 0)
+        at_least("keep", self.keep, 1)
+        at_least("min_age_hours", self.min_age_hours, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

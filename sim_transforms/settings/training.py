@@ -1,0 +1,248 @@
+"""How the embedding model is fitted: every key below `train`, its default, its unit and what it may be."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+LossName = Literal[
+    "multi_similarity",
+    "triplet",
+    "contrastive",
+    "pn",
+    "circle",
+    "lifted_structure",
+    "soft_nearest_neighbor",
+    "multiple_negatives",
+    "proxy_anchor",
+    "arcface",
+    "soft_triple",
+    "supervised_contrastive",
+    "none",
+]
+DistanceName = Literal[
+    "auto", "cosine", "euclidean", "squared_euclidean", "manhattan", "inner_product", "signal_to_noise"
+]
+MinerName = Literal["auto", "none", "hard", "semi_hard", "multi_similarity", "distance_weighted"]
+ReducerName = Literal["auto", "mean", "mean_nonzero", "sum"]
+SelfSupervisedName = Literal["none", "simclr", "simsiam", "byol", "swav", "barlow_twins", "vicreg"]
+BackboneName = Literal[
+    "auto",
+    "convolutional",
+    "sound",
+    "efficientnet_v2_b0",
+    "efficientnet_v2_b1",
+    "efficientnet_v2_b2",
+    "efficientnet_v2_b3",
+    "efficientnet_v2_s",
+    "efficientnet_v2_m",
+    "efficientnet_v2_l",
+    "convnext_tiny",
+    "convnext_small",
+    "convnext_base",
+    "convnext_large",
+    "resnet50",
+    "resnet50_v2",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+]
+
+
+def at_least(name: str, value: float, low: float) -> None:
+    """Raises ValueError for a smaller value."""
+    if value < low:
+        raise ValueError(f"{name}: at least {low} is expected")
+
+
+def _above_zero(name: str, value: float) -> None:
+    if value <= 0:
+        raise ValueError(f"{name}: a number above 0 is expected")
+
+
+def share(name: str, value: float) -> None:
+    """Raises ValueError for what is no share."""
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name}: a share from 0 to 1 is expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSettings:
+    """What comes before the embedding head.
+
+    Attributes:
+        name: `auto` is `convolutional` for pictures and `sound` for sounds; the others are of `keras.applications`.
+        weights: `.keras` or `.weights.h5` file of a pretrained backbone, a local path or gs://; null begins with seeded
+            random weights.
+        pooling: how places become one vector; `auto` is `flatten` for the small networks and `gem` for the others.
+        frozen_epochs: a pretrained backbone is not trained for so many epochs, the head alone is.
+        unfrozen_blocks: after them so many of its last blocks are trained too; null is all.
+        unfreeze_every: epochs from one block to the next that is trained; 0 is all at once.
+    """
+
+    name: BackboneName = "auto"
+    weights: str | None = None
+    pooling: Literal["auto", "flatten", "average", "max", "gem"] = "auto"
+    frozen_epochs: int = 1
+    unfrozen_blocks: int | None = None
+    unfreeze_every: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("frozen_epochs", "unfreeze_every"):
+            at_least(name, getattr(self, name), 0)
+        if self.unfrozen_blocks is not None:
+            at_least("unfrozen_blocks", self.unfrozen_blocks, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """Views of an item that mean the same; a strength of 0 leaves a change out.
+
+    Attributes:
+        shift, turn, zoom: of pictures: share of the sides, radians, share of each axis on its own; to both sides.
+        crop: of pictures: the least share of the area that a crop keeps, 1 for none.
+        flip: of pictures: whether they may be mirrored, left to right.
+        brightness, contrast, saturation, hue: of pictures: strengths of the colour jitter.
+        blur: of pictures: the largest standard deviation of a Gaussian blur, pixels.
+        noise_db: of sounds: the loudest noise, dB against the sound; null for none.
+        gain_db: of sounds: louder or quieter by up to so many dB.
+        mix: of sounds: the largest share at which another clip of the batch is mixed in, 0 for none.
+        time_mask, frequency_mask: of sounds: the largest share of the spectra, and of the bands, that is hidden.
+        local_crops: further small crops of each picture (multi-crop), for `swav`.
+        local_scale: the largest share of the area that such a crop keeps.
+    """
+
+    shift: float = 0.08
+    turn: float = 0.15
+    zoom: float = 0.1
+    crop: float = 1.0
+    flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    blur: float = 0.0
+    noise_db: float | None = 0.0
+    gain_db: float = 0.0
+    mix: float = 0.0
+    time_mask: float = 0.0
+    frequency_mask: float = 0.0
+    local_crops: int = 0
+    local_scale: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "zoom", "contrast", "saturation", "mix", "time_mask", "frequency_mask"):
+            share(name, getattr(self, name))
+        for name in ("turn", "brightness", "hue", "blur", "gain_db", "local_crops"):
+            at_least(name, getattr(self, name), 0)
+        for name in ("crop", "local_scale"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ValueError(f"{name}: a share above 0 and up to 1 is expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How the embedding model is fitted.
+
+    Attributes:
+        train_labels: labels to train on, or all.
+        loss: metric loss; `none` trains by the self-supervised term alone, and needs no labels.
+        loss_options: parameters of the loss by name, such as {margin: 0.2}; its own defaults where not given.
+        distance: between embeddings, for the loss; `auto` is the one of the loss's paper.
+        miner: which pairs count; `auto` is the one of the loss's paper.
+        reducer: from the losses of anchors to one number; `auto` is the one of the loss's paper.
+        memory: embeddings of past batches that count as references (cross-batch memory), 0 for none.
+        self_supervised: term on two augmented views of the same items, or none.
+        self_supervised_weight: its weight beside the metric loss.
+        temperature: of the self-supervised term.
+        semi: items without a label, and of other labels, take part in the self-supervised term.
+        backbone, augment: network and views.
+        embedding_size: of the output.
+        classes_per_batch, examples_per_class: P and K of the balanced batches.
+        small_classes: classes of fewer than K examples repeat them within a batch, or are left out.
+        epochs: at most.
+        steps_per_epoch: batches an epoch, or auto (items / batch, at least 60).
+        patience: epochs without a better one after which training ends; null trains all epochs.
+        select_by: metric of the validation items that chooses the epoch; a tie goes to the later one.
+        learning_rate: the highest; it rises for `warmup` of the steps, and falls by half a cosine to 0.
+        warmup: share of the steps.
+        proxy_learning_rate: of proxies and prototypes, as a multiple of learning_rate.
+        weight_decay: of AdamW, 0 for Adam.
+        accumulate: batches whose gradients are averaged before a step.
+        precision: float32, or mixed (bfloat16 on CPUs, float16 on GPUs, float32 weights).
+        devices: `one`, or `all` GPUs of the machine (each batch is shared out).
+        checkpoint_steps: steps from one checkpoint to the next; null is once an epoch.
+        tensorboard: write TensorBoard's files beside the steps' log.
+        validation_share: of the training items of the trained labels; chooses the epoch.
+        calibrate_precision: target precision of the match threshold, or null for none.
+        calibrate_f1: the match threshold is that of the best F1 instead.
+        gate: a model that is worse by `select_by` on the validation items than the one in use, by more than
+            gate_margin, does not replace it.
+        gate_margin: share.
+        seed: of the split, the initial weights, the batches and the augmentation.
+    """
+
+    train_labels: tuple[str, ...] | Literal["all"] = "all"
+    loss: LossName = "multi_similarity"
+    loss_options: dict[str, Any] = field(default_factory=dict)
+    distance: DistanceName = "auto"
+    miner: MinerName = "auto"
+    reducer: ReducerName = "auto"
+    memory: int = 0
+    self_supervised: SelfSupervisedName = "simclr"
+    self_supervised_weight: float = 1.0
+    temperature: float = 0.2
+    semi: bool = False
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    embedding_size: int = 64
+    classes_per_batch: int = 6
+    examples_per_class: int = 10
+    small_classes: Literal["repeat", "leave_out"] = "repeat"
+    epochs: int = 10
+    steps_per_epoch: int | Literal["auto"] = "auto"
+    patience: int | None = None
+    select_by: Literal["precision_at_1", "recall_at_10", "map_at_r", "r_precision", "mrr"] = "precision_at_1"
+    learning_rate: float = 0.001
+    warmup: float = 0.05
+    proxy_learning_rate: float = 10.0
+    weight_decay: float = 0.0
+    accumulate: int = 1
+    precision: Literal["float32", "mixed"] = "float32"
+    devices: Literal["one", "all"] = "one"
+    checkpoint_steps: int | None = None
+    tensorboard: bool = False
+    validation_share: float = 0.15
+    calibrate_precision: float | None = None
+    calibrate_f1: bool = False
+    gate: bool = False
+    gate_margin: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("embedding_size", self.embedding_size, 2)
+        at_least("classes_per_batch", self.classes_per_batch, 2)
+        at_least("examples_per_class", self.examples_per_class, 2)
+        for name in ("epochs", "accumulate"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("steps_per_epoch", "patience", "checkpoint_steps"):
+            if getattr(self, name) not in ("auto", None):
+                at_least(name, getattr(self, name), 1)
+        for name in ("temperature", "learning_rate", "proxy_learning_rate"):
+            _above_zero(name, getattr(self, name))
+        for name in ("self_supervised_weight", "memory", "weight_decay", "gate_margin"):
+            at_least(name, getattr(self, name), 0)
+        share("warmup", self.warmup)
+        if not 0.0 < self.validation_share < 1.0:
+            raise ValueError("validation_share: a share between 0 and 1 is expected")
+        if self.calibrate_precision is not None and not 0.0 < self.calibrate_precision < 1.0:
+            raise ValueError("calibrate_precision: a share between 0 and 1 is expected")
+        if self.train_labels != "all" and len(set(self.train_labels)) < 2:
+            raise ValueError("train_labels: all, or at least two different labels are expected")
+        self._check_terms()
+
+    def _check_terms(self) -> None:
+        if self.loss == "none" and self.self_supervised == "none":
+            raise ValueError(f"loss: one of {get_args(LossName)[:-1]}, or a train.self_supervised, is expected")
+        if self.semi and "none" in (self.loss, self.self_supervised):
+            raise ValueError("semi: a train.loss and a train.self_supervised are expected with it")
+        if self.calibrate_f1 and self.calibrate_precision is not None:
+            raise ValueError("calibrate_f1: it or train.calibrate_precision is expected, not both")
