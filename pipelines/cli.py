@@ -132,7 +132,20 @@ COMMANDS = (
         beam=True,
         examples=("ruiji preprocess --config configs/digits.yaml --retry-rejects",),
     ),
-    Command("train", "examples to model", "run", "train", (_EXAMPLES,)),
+    Command(
+        "train",
+        "examples to model; a training that was killed goes on where it was",
+        "run",
+        "train",
+        (
+            _EXAMPLES,
+            Argument("--trials", "search training settings (train.search) by so many trainings in all", int),
+        ),
+        examples=(
+            "ruiji train --config configs/digits.yaml --set train.loss=proxy_anchor",
+            "ruiji train --config configs/digits.yaml --trials 20",
+        ),
+    ),
     Command(
         "index",
         "embed, build, merge, measure, publish; with --embeddings, vectors made elsewhere",

@@ -12,6 +12,7 @@ from pipelines._main import Main
 from pipelines.stages import Stages
 from sim_transforms.commands.summary import RunSummary, summary_json, summary_text
 from sim_transforms.errors import UsageError
+from sim_transforms.records.codec import to_plain
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import StageResult, run_stage
 from sim_transforms.runs.state import StageState
@@ -92,12 +93,29 @@ def _nothing_done(before: dict[str, Any]) -> dict[str, Any]:
 
 
 def train(main: Main) -> None:
-    """`ruiji train [--examples PATH]`."""
+    """`ruiji train [--examples PATH] [--trials N]`."""
     settings = main.settings()
     stages = Stages(main, settings, main.arguments.examples)
     with workdir_lock(stages.workdir):
+        if main.arguments.trials is not None:
+            return _search(main, settings, stages)
         result = Runner(main, settings, stages).train()
-    main.answer(result.results, f"model: {stages.model}\n{_pairs(result.results['metrics'])}")
+    return main.answer(result.results, f"model: {stages.model}\n{_pairs(result.results['metrics'])}")
+
+
+def _search(main: Main, settings: Settings, stages: Stages) -> None:
+    """Trials of training settings; the model stays as it is."""
+    if main.arguments.trials < 1:
+        raise UsageError(f"--trials: found {main.arguments.trials}; at least 1 is expected")
+    folder, found = stages.search(main.arguments.trials)
+    shown = [
+        f"{trial.number:>5}  {'-' if trial.score is None else f'{trial.score:.4f}':>7}  {trial.state:<8}  "
+        + ", ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in pairs)
+        for trial in found.trials
+        for pairs in [sorted(trial.chosen.items())]
+    ]
+    best = f"best: trial {found.best.number}; put {folder / 'best.yaml'} into the configuration and train"
+    main.answer(to_plain(found), "\n".join([f"trial  {settings.train.select_by}", *shown, best]))
 
 
 def index(main: Main) -> None:

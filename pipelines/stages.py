@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines._main import Main, Progress
 from sim_transforms.errors import CatalogError
 from sim_transforms.records.manifests import ExamplesManifest
-from sim_transforms.runs.digests import tree_digest
+from sim_transforms.runs.digests import settings_digest, tree_digest
+from sim_transforms.runs.folders import only_child
 from sim_transforms.runs.stages import Results, Stage, scratch_folder
 from sim_transforms.settings.stages import Settings
+from sim_transforms.settings.training import shaping
 
 if TYPE_CHECKING:
     from sim_transforms.media.remote import RemoteFiles
+    from trainer.trials import Searched
 
 _SHARED = ("sim_transforms.records", "sim_transforms.storage", "sim_transforms.settings")
 _MEDIA = ("sim_transforms.media", "sim_transforms.features")
@@ -98,22 +102,48 @@ class Stages:
         return Stage("preprocess", inputs, modules, self.examples, work, again=retry_rejects)
 
     def train(self) -> Stage:
-        """examples/ -> model/."""
+        """examples/ -> model/; a training that was killed goes on from `<workdir>/training/<digest>/`."""
         settings = self._settings
         inputs = {
             "examples": tree_digest(self.examples),
-            "settings": settings.train,
+            "settings": shaping(settings.train),
             "space": settings.index.space,
         }
 
         def work(folder: Path) -> Results:
+            from trainer.weights import fetch_weights
+
+            from trainer.fit import Watchers
             from trainer.task import train
 
-            manifest = train(str(self.examples), str(folder), settings, Progress(self._main))
-            return {"metrics": manifest.metrics, "best_epoch": manifest.best_epoch}
+            notes = only_child(self.workdir / "training", stage.digest()[:16])
+            watchers = Watchers(notes, Progress(self._main), self._main.notify)
+            in_use = self.model if settings.train.gate else None
+            manifest = train(self.examples, folder, settings, watchers, fetch_weights, in_use)
+            return {"metrics": manifest.metrics, "best_epoch": manifest.best_epoch, "log": str(notes)}
 
         modules = (*_modules("features", "quality.retrieval", "quality.exact"), "trainer")
-        return Stage("train", inputs, modules, self.model, work)
+        stage = Stage("train", inputs, modules, self.model, work)
+        return stage
+
+    def search(self, trials: int) -> "tuple[Path, Searched]":
+        """Trains by some settings after others; the folder of the search, and what it found."""
+        from trainer.weights import fetch_weights
+
+        from trainer.fit import Watchers
+        from trainer.task import score
+        from trainer.trials import search
+
+        settings = self._settings
+        shaped = replace(shaping(settings.train), search=settings.train.search)
+        digest = settings_digest({"examples": tree_digest(self.examples), "settings": shaped})
+        folder = only_child(self.workdir / "trials", digest[:16])
+
+        def told(chosen: Settings, notes: Path, on_epoch: Callable[[int, float], None]) -> float:
+            watchers = Watchers(notes, Progress(self._main), self._main.notify, on_epoch)
+            return score(self.examples, chosen, watchers, fetch_weights)
+
+        return folder, search(settings, folder, trials, told)
 
     def embed(self) -> Stage:
         """examples/ + model/ -> embeddings/."""

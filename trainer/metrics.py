@@ -1,6 +1,6 @@
 """Retrieval on the validation items, which chooses the epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,28 @@ from sim_transforms.quality.retrieval import retrieval_metrics
 
 Array = np.ndarray[Any, Any]
 
+# Of items without labels: whether two views of one find each other (trainer/collapse.py).
+_WITHOUT_LABELS = "knn_probe"
+
 
 def validation_metrics(vectors: Array, labels: Sequence[str]) -> dict[str, float]:
-    """Leave-one-out retrieval among [n, d] unit vectors of the validation items."""
-    return retrieval_metrics(vectors, labels, vectors, labels, "cosine", exclude_self=True)
+    """Leave-one-out retrieval among [n, d] unit vectors of the validation items that have a label; empty without."""
+    labelled = [row for row, label in enumerate(labels) if label]
+    if not labelled:
+        return {}
+    names = [labels[row] for row in labelled]
+    return retrieval_metrics(vectors[labelled], names, vectors[labelled], names, "cosine", exclude_self=True)
 
 
-def is_better(metrics: dict[str, float], best: dict[str, float] | None) -> bool:
-    """Whether precision@1 is at least that of the best epoch: a tie goes to the later one.
+def chosen_metric(metrics: Mapping[str, float], name: str) -> float:
+    """The metric that chooses the epoch: `name`, or the k-NN probe of items that have no labels."""
+    return metrics[name if name in metrics else _WITHOUT_LABELS]
+
+
+def is_better(metrics: Mapping[str, float], best: Mapping[str, float] | None, name: str) -> bool:
+    """Whether the chosen metric is at least that of the best epoch: a tie goes to the later one.
 
     The self-supervised term goes on teaching what unseen classes need when the known ones are all found already
     (measured on digits: README of the trainer), so the earlier epoch would be the worse choice.
     """
-    return best is None or metrics["precision_at_1"] >= best["precision_at_1"]
+    return best is None or chosen_metric(metrics, name) >= chosen_metric(best, name)

@@ -1,163 +1,201 @@
-"""Balanced batches out of the TFRecords: P classes with K examples each, by the offsets, never all in memory."""
+"""Balanced batches out of the TFRecords: P classes with K examples each, by the offsets, never all in memory.
 
-import hashlib
-import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
+A stream of batches is a function of the rows, the seed and a small position (a batch number and the draws of each
+class), so that it goes on after a crash where it stood; several processes draw from disjoint parts of every class.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from sim_transforms.errors import UsageError
-from sim_transforms.records.clips import sound_of
-from sim_transforms.records.manifests import ExamplesManifest
-from sim_transforms.storage.tfrecord import read_record
 
 Array = np.ndarray[Any, Any]
+SmallClasses = Literal["repeat", "leave_out"]
+
+# Kinds of draws, so that no two of them share a generator.
+_CLASSES, _EXAMPLES, _PARTS = range(3)
+
+
+class Sampler(Protocol):
+    """An endless stream of batches of rows."""
+
+    def draw(self) -> Array:
+        """[b] int64 rows of the next batch."""
+        ...
+
+    def position(self) -> dict[str, Any]:
+        """Where the stream stands, as plain values."""
+        ...
+
+    def go_to(self, position: dict[str, Any]) -> None:
+        """Goes on from a position that this sampler, or one of the same arguments, has told."""
+        ...
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where examples stand: a row an example, in the order of (shard, offset).
+class Part:
+    """Which of several processes draws: `number` of `count`, from 0."""
 
-    Attributes:
-        item_ids, labels, splits: [n] text.
-        shards: [n] int; offsets, lengths: [n] bytes.
-    """
+    number: int = 0
+    count: int = 1
 
-    item_ids: Array
-    labels: Array
-    splits: Array
-    shards: Array
-    offsets: Array
-    lengths: Array
-
-    def __len__(self) -> int:
-        return len(self.item_ids)
-
-    def take(self, rows: Array) -> "Places":
-        """The places of `rows`."""
-        columns = (self.item_ids, self.labels, self.splits, self.shards, self.offsets, self.lengths)
-        return Places(*(column[rows] for column in columns))
-
-
-def load_places(examples: Path) -> Places:
-    """Reads `offsets.parquet`."""
-    table = pq.read_table(examples / "offsets.parquet")
-    texts = [np.array(table.column(n).to_pylist(), dtype=object) for n in ("item_id", "label", "split")]
-    return Places(*texts, *(table.column(n).to_numpy() for n in ("shard", "offset", "length")))
-
-
-class RecordReader:
-    """Reads single records of an examples folder; files stay open until `close`."""
-
-    def __init__(self, examples: Path, manifest: ExamplesManifest) -> None:
-        self._paths = [examples / manifest.example_file(shard) for shard in range(manifest.shards)]
-        self._descriptors: dict[int, int] = {}
-
-    def read(self, places: Places, row: int) -> bytes:
-        """Serialised example of a row; raises DamagedArtefact where its checksum differs."""
-        shard = int(places.shards[row])
-        if shard not in self._descriptors:
-            self._descriptors[shard] = os.open(self._paths[shard], os.O_RDONLY)
-        place = (int(places.offsets[row]), int(places.lengths[row]))
-        return read_record(self._descriptors[shard], *place, str(self._paths[shard]))
-
-    def close(self) -> None:
-        """Closes the files."""
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-        self._descriptors.clear()
-
-
-@dataclass(frozen=True)
-class TrainingSplit:
-    """Rows of `Places` to train on and to choose the epoch by, and the classes in the order of their numbers."""
-
-    training: Array
-    validation: Array
-    classes: tuple[str, ...]
-
-
-def split_training(
-    places: Places, train_labels: Sequence[str] | str, share: float, seed: int, clips: bool = False
-) -> TrainingSplit:
-    """Cuts validation out of the training items of the trained labels, by hash of item_id.
-
-    Items of the test split and of other labels are in neither. Clips of one sound stay together, by hash of the sound,
-    unless it is the only one of its label.
-
-    Args:
-        places: of all items.
-        train_labels: labels, or "all".
-        share: of validation.
-        seed: of the hash.
-        clips: whether items are clips of sounds.
-
-    Raises:
-        UsageError: a label that no training item has, fewer than two classes, or no validation item.
-    """
-    in_train = places.splits == "train"
-    present = sorted({str(label) for label in places.labels[in_train] if label})
-    classes = present if train_labels == "all" else list(train_labels)
-    missing = [label for label in classes if label not in present]
-    if missing or len(classes) < 2:
-        raise UsageError(f"train.train_labels: {missing or classes}; at least two of {present} are expected")
-    usable = np.flatnonzero(in_train & np.isin(places.labels.astype(str), classes))
-    held = np.array([_held_out(unit, share, seed) for unit in _units(places, usable, clips)], bool)
-    training, validation = usable[~held], usable[held]
-    if len({places.labels[row] for row in training}) < 2 or len(validation) < 2:
-        raise UsageError(
-            f"{len(training)} training and {len(validation)} validation items are too few; add items, or change "
-            "train.validation_share"
-        )
-    return TrainingSplit(training, validation, tuple(classes))
-
-
-def _units(places: Places, rows: Array, clips: bool) -> list[str]:
-    """What stays together of each row: the item, or the sound of a clip."""
-    ids = [str(places.item_ids[row]) for row in rows]
-    if not clips:
-        return ids
-    sources = [sound_of(item_id) for item_id in ids]
-    labels = [str(places.labels[row]) for row in rows]
-    several = Counter(label for label, _ in set(zip(labels, sources, strict=True)))
-    together = zip(ids, sources, labels, strict=True)
-    return [source if several[label] > 1 else item_id for item_id, source, label in together]
-
-
-def _held_out(item_id: str, share: float, seed: int) -> bool:
-    digest = hashlib.sha256(f"validation:{seed}:{item_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    def __post_init__(self) -> None:
+        if not 0 <= self.number < self.count:
+            raise ValueError(f"part: found {self.number} of {self.count}; from 0 to {self.count - 1} is expected")
 
 
 class BalancedSampler:
-    """An endless stream of batches of rows: P classes drawn without repetition, K examples of each.
+    """Batches of P classes drawn without repetition, and K examples of each.
 
-    A class is walked in a seeded order and shuffled anew when it is through, so that all its examples come equally
-    often; one of fewer than K examples repeats them within a batch. With fewer than P classes all take part.
+    A class is walked in a seeded order, and in another when it is through, so that all its examples come equally often.
+    With fewer than P classes all take part.
+
+    Args:
+        numbers: [n] int, class of every example.
+        rows: [t] int, those to draw from.
+        classes, examples: P and K.
+        seed: of all draws.
+        small_classes: classes of fewer than K examples repeat them within a batch, or are left out.
+        part: which examples of each class this process draws: they are dealt out in a seeded order, the first to
+            another part for each class, so that small classes are not all with the first process.
+
+    Raises:
+        UsageError: fewer than two classes are left.
     """
 
-    def __init__(self, labels: Array, rows: Array, classes: int, examples: int, seed: int) -> None:
-        """Labels [n] of all places; rows [t] to draw from."""
-        names = sorted({str(labels[row]) for row in rows})
-        self._rows = [rows[labels[rows].astype(str) == name] for name in names]
-        self._classes, self._examples = min(classes, len(names)), examples
-        self._generator = np.random.default_rng(seed)
-        self._queues: list[list[int]] = [[] for _ in names]
+    def __init__(
+        self,
+        numbers: Array,
+        rows: Array,
+        classes: int,
+        examples: int,
+        seed: int,
+        small_classes: SmallClasses = "repeat",
+        part: Part | None = None,
+    ) -> None:
+        """Sorts the rows by class; no example is read."""
+        self._members = _members(numbers, rows, seed, part or Part())
+        if small_classes == "leave_out":
+            self._members = [members for members in self._members if len(members) >= examples]
+        if len(self._members) < 2:
+            raise UsageError(
+                f"train.examples_per_class: found {len(self._members)} classes with {examples} examples to draw from; "
+                "at least two are expected: lower it, or set train.small_classes to repeat"
+            )
+        self._classes, self._examples, self._seed = min(classes, len(self._members)), examples, seed
+        self._batch = 0
+        self._drawn = np.zeros(len(self._members), np.int64)
+        self._orders: dict[int, tuple[int, Array]] = {}
 
-    def __iter__(self) -> Iterator[Array]:
-        """Batches of P * K rows, int64."""
-        while True:
-            chosen = np.sort(self._generator.choice(len(self._rows), self._classes, replace=False))
-            yield np.array([row for place in chosen for row in self._draw(place)])
+    def draw(self) -> Array:
+        """[P * K] int64 rows of the next batch, class by class."""
+        generator = np.random.default_rng([self._seed, _CLASSES, self._batch])
+        chosen = np.sort(generator.choice(len(self._members), self._classes, replace=False))
+        self._batch += 1
+        return np.concatenate([self._take(int(place)) for place in chosen])
 
-    def _draw(self, place: int) -> list[int]:
-        queue = self._queues[place]
-        while len(queue) < self._examples:
-            queue.extend(self._generator.permutation(self._rows[place]).tolist())
-        drawn, queue[:] = queue[: self._examples], queue[self._examples :]
-        return drawn
+    def position(self) -> dict[str, Any]:
+        """Number of the next batch and draws of each class so far."""
+        return {"batch": self._batch, "drawn": self._drawn.tolist()}
+
+    def go_to(self, position: dict[str, Any]) -> None:
+        """Goes on from a position."""
+        self._batch = int(position["batch"])
+        self._drawn = np.array(position["drawn"], np.int64)
+
+    def _take(self, place: int) -> Array:
+        members, pieces, missing = self._members[place], [], self._examples
+        while missing:
+            walk, start = divmod(int(self._drawn[place]), len(members))
+            piece = members[self._order(place, walk)[start : start + missing]]
+            pieces.append(piece)
+            missing -= len(piece)
+            self._drawn[place] += len(piece)
+        return np.concatenate(pieces)
+
+    def _order(self, place: int, walk: int) -> Array:
+        """The order in which a class is walked for the `walk`-th time; only the last one of each class is kept."""
+        if self._orders.get(place, (-1,))[0] != walk:
+            generator = np.random.default_rng([self._seed, _EXAMPLES, place, walk])
+            order = generator.permutation(len(self._members[place])).astype(np.int32)
+            self._orders[place] = (walk, order)
+        return self._orders[place][1]
+
+
+class ShuffledSampler:
+    """Batches of rows in a seeded order, another one for every walk through them; labels play no part.
+
+    Args:
+        rows: [t] int, at least one.
+        batch: rows of a batch.
+        seed: of the orders.
+        part: which rows this process draws.
+    """
+
+    def __init__(self, rows: Array, batch: int, seed: int, part: Part | None = None) -> None:
+        """No example is read."""
+        whole = np.zeros(int(rows.max()) + 1, np.int32)
+        self._rows, self._batch, self._seed = _members(whole, rows, seed, part or Part())[0], batch, seed
+        self._drawn = 0
+        self._order: tuple[int, Array] = (-1, np.zeros(0, np.int64))
+
+    def draw(self) -> Array:
+        """[batch] int64 rows."""
+        pieces, missing = [], self._batch
+        while missing:
+            walk, start = divmod(self._drawn, len(self._rows))
+            if self._order[0] != walk:
+                generator = np.random.default_rng([self._seed, _EXAMPLES, walk])
+                self._order = (walk, generator.permutation(self._rows))
+            pieces.append(self._order[1][start : start + missing])
+            missing -= len(pieces[-1])
+            self._drawn += len(pieces[-1])
+        return np.concatenate(pieces)
+
+    def position(self) -> dict[str, Any]:
+        """Rows drawn so far."""
+        return {"drawn": self._drawn}
+
+    def go_to(self, position: dict[str, Any]) -> None:
+        """Goes on from a position."""
+        self._drawn = int(position["drawn"])
+
+
+class JoinedSampler:
+    """Batches of several samplers, one after the other in each batch."""
+
+    def __init__(self, samplers: Sequence[Sampler]) -> None:
+        """At least one."""
+        self._samplers = tuple(samplers)
+
+    def draw(self) -> Array:
+        """Rows of all."""
+        return np.concatenate([sampler.draw() for sampler in self._samplers])
+
+    def position(self) -> dict[str, Any]:
+        """Positions of all."""
+        return {"each": [sampler.position() for sampler in self._samplers]}
+
+    def go_to(self, position: dict[str, Any]) -> None:
+        """Goes on from positions of all."""
+        for sampler, its_own in zip(self._samplers, position["each"], strict=True):
+            sampler.go_to(its_own)
+
+
+def _members(numbers: Array, rows: Array, seed: int, part: Part) -> list[Array]:
+    """The rows of each class that the part draws from, in the order of the class numbers."""
+    order = np.argsort(numbers[rows], kind="stable")
+    by_class = rows[order].astype(np.int64)
+    ends = np.flatnonzero(np.diff(numbers[rows][order])) + 1
+    members = np.split(by_class, ends) if len(by_class) else []
+    if part.count > 1:
+        members = [_dealt(rows, place, seed, part) for place, rows in enumerate(members)]
+    return [member for member in members if len(member)]
+
+
+def _dealt(members: Array, place: int, seed: int, part: Part) -> Array:
+    order = np.random.default_rng([seed, _PARTS, place]).permutation(len(members))
+    return members[np.sort(order[(part.number + place) % part.count :: part.count])]

@@ -1,11 +1,13 @@
 """examples/ -> model/: the training job.
 
-Deterministic on one machine: the same examples, settings and seed give the same weights bit for bit.
+Deterministic on one machine: the same examples, settings and seed give the same weights bit for bit, killed and resumed
+or not.
 """
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,221 +15,179 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sim_transforms.errors import Collapsed
-from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.codec import to_plain
-from sim_transforms.records.manifests import ExamplesManifest, ModelManifest
-from sim_transforms.records.media import SoundShape
+from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.stages import Settings
 from sim_transforms.settings.training import TrainSettings
 from sim_transforms.storage.files import write_file
+from trainer.backbones.make import make_network
+from trainer.backbones.remake import in_float32
+from trainer.backbones.stages import Network
 from trainer.calibration import calibrate
-from trainer.dataset import FeatureReader
+from trainer.checkpoints import Checkpoints
 from trainer.export import export_model, fingerprint
-from trainer.losses.multi_similarity import MultiSimilarity
-from trainer.metrics import is_better, validation_metrics
-from trainer.model import convolutional_model, sound_model
-from trainer.sampler import BalancedSampler, Places, RecordReader, load_places, split_training
-from trainer.self_supervised.augment import Augmentation, augment
-from trainer.self_supervised.simclr import nt_xent
-from trainer.sound_views import ClipNeighbors, SoundViews
+from trainer.fit import Fitted, Watchers, fit, steps_per_epoch
+from trainer.gate import judge_model
+from trainer.learner import Learner, MakeViews, Terms
+from trainer.losses.make import make_loss
+from trainer.metrics import chosen_metric
+from trainer.self_supervised.make import make_objective
+from trainer.self_supervised.picture_views import picture_views
+from trainer.self_supervised.sound_masks import mask_spectra
+from trainer.training_data import TrainingData
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[str, int, int], None]
-
-_COLLAPSED_BELOW = 1e-4
 
 
-@dataclass(frozen=True)
-class _Data:
-    """What the loop reads: places of all examples, and rows to train on and to validate with."""
-
-    places: Places
-    records: RecordReader
-    features: FeatureReader
-    training: Array
-    validation: Array
-    sound: SoundShape | None
-    seed: int
-
-    def batch(self, rows: Array) -> Any:
-        """Features of rows, [b, *feature_shape] float32."""
-        return self.features.features([self.records.read(self.places, int(row)) for row in rows])
-
-    def clip_views(self) -> Callable[[Array], Any]:
-        """A function of rows -> [2b, *feature_shape]: first views, then second ones."""
-        assert self.sound is not None
-        neighbors, views = ClipNeighbors(self.places.item_ids, self.sound), SoundViews(self.sound, self.seed)
-
-        def make(rows: Array) -> Any:
-            pairs = []
-            for row in rows:
-                after = int(neighbors.follows[row])
-                pairs.append(views.pair(self._clip(int(row)), self._clip(after) if after >= 0 else None))
-            return self.features.features_of_media([first for first, _ in pairs] + [second for _, second in pairs])
-
-        return make
-
-    def _clip(self, row: int) -> Array:
-        return np.frombuffer(decode_example(self.records.read(self.places, row)).media, "<i2")
-
-
-@dataclass
-class _Best:
-    """The best epoch so far."""
-
-    epoch: int
-    metrics: dict[str, float]
-    weights: list[Array]
-    vectors: Array
-
-
-def train(examples: str, output: str, settings: Settings, progress: Progress) -> ModelManifest:
+def train(
+    examples: Path,
+    output: Path,
+    settings: Settings,
+    watchers: Watchers,
+    fetch: Callable[[str], Path],
+    in_use: Path | None = None,
+) -> ModelManifest:
     """Fits a model and writes it into the empty folder `output`, the manifest last.
 
+    Args:
+        examples: folder to learn from.
+        output: empty folder.
+        settings: of the catalog.
+        watchers: who is told; a training that was killed goes on from what lies in their folder.
+        fetch: brings weights of a URL or path to this machine.
+        in_use: model that the new one must not be worse than; null for none.
+
     Raises:
-        UsageError: labels or items that cannot be trained on.
-        Collapsed: the best epoch maps all validation items to one point.
+        UsageError: labels or items that cannot be trained on, or weights that do not fit.
+        NotAccepted: the new model is worse than the one in use.
+        Collapsed: the embeddings tell nothing apart any more.
     """
-    chosen, folder = settings.train, Path(examples)
-    manifest = ExamplesManifest.load(folder)
-    _make_deterministic(chosen.seed)
-    places = load_places(folder)
-    readers, sound = (RecordReader(folder, manifest), FeatureReader(folder)), manifest.media.sound
-    split = split_training(places, chosen.train_labels, chosen.validation_share, chosen.seed, sound is not None)
-    data = _Data(places, *readers, split.training, split.validation, sound, chosen.seed)
-    make_network = convolutional_model if sound is None else sound_model
-    network = make_network(manifest.media.feature_shape, chosen.embedding_size)
+    data = TrainingData(examples, settings.train)
     try:
-        best = _fit(network, data, chosen, progress)
+        model, fitted = fitted_model(data, settings.train, watchers, fetch)
+        vectors = data.embed(partial(model, training=False), data.validation)
+        if in_use is not None:
+            judge_model(in_use, data, vectors, settings.train, watchers.notify)
+        export_model(model, examples, output)
+        made = _describe(model, data, settings, (fitted, vectors), examples)
     finally:
-        data.records.close()
-    network.set_weights(best.weights)
-    export_model(network, folder, Path(output))
-    made = _describe(network, manifest, settings, best, data, split.classes, folder)
-    write_file(Path(output) / "manifest.json", made.text().encode())
+        data.close()
+    write_file(output / "manifest.json", made.text().encode())
+    Checkpoints(watchers.folder).clear()
     return made
 
 
-def _make_deterministic(seed: int) -> None:
+def score(examples: Path, settings: Settings, watchers: Watchers, fetch: Callable[[str], Path]) -> float:
+    """The metric `train.select_by` of the best epoch of a training whose model is not kept; errors as of `train`."""
+    data = TrainingData(examples, settings.train)
+    try:
+        _, fitted = fitted_model(data, settings.train, watchers, fetch)
+    finally:
+        data.close()
+    Checkpoints(watchers.folder).clear()
+    return chosen_metric(fitted.metrics, settings.train.select_by)
+
+
+def fitted_model(
+    data: TrainingData, settings: TrainSettings, watchers: Watchers, fetch: Callable[[str], Path]
+) -> tuple[keras.Model, Fitted]:
+    """The model of the best epoch, float32 throughout, and how it was found; errors as of `train`."""
+    with _deterministic(settings):
+        learner = make_learner(data, settings, fetch)
+        fitted = fit(learner, data, settings, watchers)
+        learner.model.set_weights(fitted.weights)
+    return in_float32(learner.model), fitted
+
+
+def untrained_model(data: TrainingData, settings: TrainSettings, fetch: Callable[[str], Path]) -> keras.Model:
+    """The model that a training begins with: what trained ones are held against."""
+    with _deterministic(settings):
+        return in_float32(make_learner(data, settings, fetch).model)
+
+
+def make_learner(data: TrainingData, settings: TrainSettings, fetch: Callable[[str], Path]) -> Learner:
+    """Network, terms of the loss and views, as the settings have them; weights begin from the seed."""
+    network = make_network(settings, data.manifest.media.feature_shape, data.is_sound, fetch)
+    terms = _terms(network, len(data.classes), settings)
+    local = terms.objective.local_views if terms.objective else 0
+    steps = steps_per_epoch(data.items, settings) * settings.epochs
+    return Learner(network, terms, _views(data.is_sound, settings, local), settings, steps)
+
+
+@contextmanager
+def _deterministic(settings: TrainSettings) -> Iterator[None]:
+    """Seeds and deterministic ops, and the precision of the settings until the end of the block."""
     keras.backend.clear_session()
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
+    before = keras.config.dtype_policy()
+    if settings.precision == "mixed":
+        keras.config.set_dtype_policy("mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def _fit(network: keras.Model, data: _Data, settings: TrainSettings, progress: Progress) -> _Best:
-    """Runs all epochs and keeps the best."""
-    steps = steps_per_epoch(len(data.training), settings)
-    total = settings.epochs * steps
-    step_function = _step_function(network, settings, total, _picture_views if data.sound is None else _clip_views)
-    labels = [str(label) for label in data.places.labels[data.validation]]
-    batches = _batches(data, settings)
-    best: _Best | None = None
-    for epoch in range(settings.epochs):
-        for step in range(epoch * steps, (epoch + 1) * steps):
-            features, classes = next(batches)
-            step_function(features, classes, tf.constant([settings.seed, step], tf.int32))
-            progress("train", step + 1, total)
-        vectors = embed_rows(network, data, data.validation)
-        metrics = validation_metrics(vectors, labels)
-        if is_better(metrics, best.metrics if best else None):
-            best = _Best(epoch, metrics, network.get_weights(), vectors)
-    assert best is not None
-    if not float(best.vectors.std(axis=0).max()) > _COLLAPSED_BELOW:
-        raise Collapsed("the model maps all validation items to one point; lower train.learning_rate or train longer")
-    return best
+def _terms(network: Network, classes: int, settings: TrainSettings) -> Terms:
+    metric = objective = None
+    if settings.loss != "none":
+        metric = make_loss(
+            settings.loss,
+            distance=settings.distance,
+            miner=settings.miner,
+            reducer=settings.reducer,
+            memory=settings.memory,
+            dimension=settings.embedding_size,
+            classes=classes,
+            seed=settings.seed,
+            options=settings.loss_options,
+        )
+    if settings.self_supervised != "none":
+        objective = make_objective(settings.self_supervised, settings.temperature, settings.augment)
+        objective.build_for(network.model, settings.seed)
+    return Terms(metric, objective)
 
 
-def steps_per_epoch(items: int, settings: TrainSettings) -> int:
-    """Batches an epoch: as set, else one pass over the items, at least 60."""
-    if settings.steps_per_epoch != "auto":
-        return settings.steps_per_epoch
-    return max(60, -(-items // (settings.classes_per_batch * settings.examples_per_class)))
+def _views(is_sound: bool, settings: TrainSettings, local: int) -> MakeViews:
+    if is_sound:
+        return partial(_sound_views, settings=settings)
+    return partial(picture_views, settings=settings.augment, count=2, local=local)
 
 
-def _batches(data: _Data, settings: TrainSettings) -> Iterator[tuple[Any, Any]]:
-    numbers = {label: i for i, label in enumerate(sorted({str(x) for x in data.places.labels[data.training]}))}
-    sampler = BalancedSampler(
-        data.places.labels, data.training, settings.classes_per_batch, settings.examples_per_class, settings.seed
-    )
-    read = data.batch if data.sound is None else data.clip_views()
-    for rows in sampler:
-        classes = [numbers[str(label)] for label in data.places.labels[rows]]
-        yield read(rows), tf.constant(classes, tf.int32)
-
-
-def _picture_views(features: Any, seed: Any) -> Any:
-    """[b, ...] features -> [2b, ...]: two views of each."""
-    views = [augment(features, seed + tf.constant([0, n * 2**24], tf.int32), Augmentation()) for n in range(2)]
-    return tf.concat(views, axis=0)
-
-
-def _clip_views(features: Any, seed: Any) -> Any:
-    """Views that were made of the samples already."""
-    return features
-
-
-def _step_function(
-    network: keras.Model, settings: TrainSettings, total: int, views_of: Callable[[Any, Any], Any]
-) -> Callable[[Any, Any, Any], Any]:
-    """One step: two views of the batch, the metric loss on both, the self-supervised term between them."""
-    warm = max(1, total // 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        settings.learning_rate / 10, max(1, total - warm), warmup_target=settings.learning_rate, warmup_steps=warm
-    )
-    optimizer = keras.optimizers.Adam(schedule)
-    optimizer.build(network.trainable_variables)
-    metric_loss = MultiSimilarity()
-
-    @tf.function(jit_compile=False)
-    def step(features: Any, classes: Any, seed: Any) -> Any:
-        views = views_of(features, seed)
-        with tf.GradientTape() as tape:
-            vectors = network(views, training=True)
-            loss = metric_loss(tf.concat([classes, classes], axis=0), vectors)
-            if settings.self_supervised == "simclr":
-                first, second = tf.split(vectors, 2)
-                loss += settings.self_supervised_weight * nt_xent(first, second, settings.temperature)
-        gradients = tape.gradient(loss, network.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
-        return loss
-
-    return step
-
-
-def embed_rows(network: keras.Model, data: _Data, rows: Array) -> Array:
-    """[n] rows -> [n, dim] float32."""
-    block = 256 if data.sound is None else 32
-    blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
-    return np.concatenate([np.asarray(network(data.batch(b), training=False)) for b in blocks])
+def _sound_views(features: Any, seed: Any, *, settings: TrainSettings) -> list[Any]:
+    """The two halves of [2 b, ...] features, windows of samples already, with parts of their spectra hidden."""
+    halves = tf.split(features, 2)
+    seeds = [seed + tf.constant([0, n * 2**24], tf.int32) for n in range(2)]
+    return [mask_spectra(half, its_own, settings.augment) for half, its_own in zip(halves, seeds, strict=True)]
 
 
 def _describe(
-    network: keras.Model,
-    manifest: ExamplesManifest,
-    settings: Settings,
-    best: _Best,
-    data: _Data,
-    classes: tuple[str, ...],
-    examples: Path,
+    model: keras.Model, data: TrainingData, settings: Settings, found: tuple[Fitted, Array], examples: Path
 ) -> ModelManifest:
-    chosen = settings.train
-    labels = [str(label) for label in data.places.labels[data.validation]]
-    target = chosen.calibrate_precision
+    chosen, (fitted, vectors) = settings.train, found
     return ModelManifest(
-        fingerprint=fingerprint(network, examples, manifest),
+        fingerprint=fingerprint(model, examples, data.manifest),
         embedding_size=chosen.embedding_size,
         space=settings.index.space,
-        media=manifest.media,
-        decoder=manifest.decoder,
-        train_labels=tuple(sorted(classes)),
+        media=data.manifest.media,
+        decoder=data.manifest.decoder,
+        train_labels=data.classes,
         split_seed=chosen.seed,
-        best_epoch=best.epoch + 1,
-        metrics={name: round(float(value), 6) for name, value in best.metrics.items()},
-        calibration=calibrate(best.vectors, labels, target) if target is not None else None,
+        best_epoch=fitted.epoch + 1,
+        metrics={name: round(float(value), 6) for name, value in fitted.metrics.items()},
+        calibration=_calibration(vectors, data.labels, chosen),
         settings=to_plain(chosen),
         statistics=_statistics(examples),
+    )
+
+
+def _calibration(vectors: Array, labels: list[str], settings: TrainSettings) -> Any:
+    if settings.calibrate_f1:
+        return calibrate(vectors, labels, None)
+    return (
+        calibrate(vectors, labels, settings.calibrate_precision) if settings.calibrate_precision is not None else None
     )
 
 

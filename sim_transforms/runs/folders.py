@@ -53,6 +53,15 @@ def recover(target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def only_child(parent: Path, name: str) -> Path:
+    """The folder `name` in `parent`, made where missing; whatever else stands there is removed."""
+    (parent / name).mkdir(parents=True, exist_ok=True)
+    for other in sorted(parent.iterdir()):
+        if other.name != name:
+            shutil.rmtree(other, ignore_errors=True)
+    return parent / name
+
+
 def is_whole(folder: Path) -> bool:
     """Whether the manifest is there, and every file it lists with the size it says."""
     path = folder / "manifest.json"

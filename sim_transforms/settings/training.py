@@ -1,6 +1,6 @@
 """How the embedding model is fitted: every key below `train`, its default, its unit and what it may be."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 LossName = Literal[
@@ -153,7 +153,7 @@ class TrainSettings:
         self_supervised: term on two augmented views of the same items, or none.
         self_supervised_weight: its weight beside the metric loss.
         temperature: of the self-supervised term.
-        semi: items without a label, and of other labels, take part in the self-supervised term.
+        semi: items without a label take part in the self-supervised term, as many of a batch as have one.
         backbone, augment: network and views.
         embedding_size: of the output.
         classes_per_batch, examples_per_class: P and K of the balanced batches.
@@ -172,11 +172,14 @@ class TrainSettings:
         checkpoint_steps: steps from one checkpoint to the next; null is once an epoch.
         tensorboard: write TensorBoard's files beside the steps' log.
         validation_share: of the training items of the trained labels; chooses the epoch.
+        validation_items: at most so many of them, by hash, are embedded after each epoch.
         calibrate_precision: target precision of the match threshold, or null for none.
         calibrate_f1: the match threshold is that of the best F1 instead.
         gate: a model that is worse by `select_by` on the validation items than the one in use, by more than
             gate_margin, does not replace it.
         gate_margin: share.
+        search: of `ruiji train --trials`: key below `train` (such as learning_rate or augment.shift) -> [lowest,
+            highest] or a list of choices; a few keys that matter most where it is empty.
         seed: of the split, the initial weights, the batches and the augmentation.
     """
 
@@ -211,16 +214,19 @@ class TrainSettings:
     checkpoint_steps: int | None = None
     tensorboard: bool = False
     validation_share: float = 0.15
+    validation_items: int = 10_000
     calibrate_precision: float | None = None
     calibrate_f1: bool = False
-    gate: bool = False
-    gate_margin: float = 0.0
+    gate: bool = True
+    gate_margin: float = 0.01
+    search: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self) -> None:
         at_least("embedding_size", self.embedding_size, 2)
         at_least("classes_per_batch", self.classes_per_batch, 2)
         at_least("examples_per_class", self.examples_per_class, 2)
+        at_least("validation_items", self.validation_items, 10)
         for name in ("epochs", "accumulate"):
             at_least(name, getattr(self, name), 1)
         for name in ("steps_per_epoch", "patience", "checkpoint_steps"):
@@ -246,3 +252,10 @@ class TrainSettings:
             raise ValueError("semi: a train.loss and a train.self_supervised are expected with it")
         if self.calibrate_f1 and self.calibrate_precision is not None:
             raise ValueError("calibrate_f1: it or train.calibrate_precision is expected, not both")
+
+
+def shaping(settings: TrainSettings) -> TrainSettings:
+    """The settings without what leaves the weights as they are, for telling whether a model is up to date."""
+    plain = TrainSettings()
+    names = ("checkpoint_steps", "tensorboard", "gate", "gate_margin", "search")
+    return replace(settings, **{name: getattr(plain, name) for name in names})

@@ -26,6 +26,7 @@ import google_crc32c
 from sim_transforms.errors import DamagedArtefact
 
 FRAME_BYTES = 16
+_MASK = 0xA282EAD8
 _MOST_AT_ONCE = 2**30  # a call gives less than 2 GiB
 _LEVEL = 6
 # Of a packed file that is looked at at once; what stands behind a record is copied.
@@ -108,6 +109,21 @@ def read_record(descriptor: int, offset: int, length: int, path: str) -> bytes:
     return records[0]
 
 
+def read_payload(descriptor: int, offset: int, length: int, path: str) -> bytes:
+    """`read_record` in half of its time, for those who read millions.
+
+    The checksum of the length is left out: a length that agrees with the one asked for is right.
+    """
+    data = os.pread(descriptor, length, offset)
+    payload = data[12:-4]
+    stored = int.from_bytes(data[-4:], "little") - _MASK & 0xFFFFFFFF
+    if (stored >> 17 | stored << 15) & 0xFFFFFFFF == google_crc32c.value(payload) and len(
+        payload
+    ) == length - FRAME_BYTES == int.from_bytes(data[:8], "little"):
+        return payload
+    return read_record(descriptor, offset, length, path)
+
+
 def _read_packed(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         yield from _unpacked(iter(lambda: file.read(_PIECE), b""), str(path), 0)
@@ -155,4 +171,4 @@ def _payload(data: bytes, path: str, offset: int) -> bytes:
 
 def _masked_crc(data: bytes) -> bytes:
     crc = google_crc32c.value(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF)

@@ -1,0 +1,153 @@
+"""What a training reads: batches of examples to train on, and the items that choose the epoch."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sim_transforms.features.example_format import decode_example
+from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.settings.training import TrainSettings
+from trainer.batches import Batches
+from trainer.dataset import FeatureReader
+from trainer.places import load_places
+from trainer.records import RecordReader
+from trainer.sampler import BalancedSampler, JoinedSampler, Part, Sampler, ShuffledSampler
+from trainer.sound_views import ClipNeighbors, SoundViews
+from trainer.split import split_training
+
+Array = np.ndarray[Any, Any]
+
+# Items embedded at once; clips are some hundred times as large as small pictures.
+_BLOCK, _CLIPS = 256, 32
+
+
+class TrainingData:
+    """The examples of a training, opened; `close` when done.
+
+    Args:
+        examples: their folder.
+        settings: labels, split and sizes of batches.
+
+    Attributes:
+        manifest: of the examples.
+        classes: labels trained on, sorted: a class's number is its place.
+        validation: [v] rows that choose the epoch, and their `labels`.
+
+    Raises:
+        UsageError: labels or items that cannot be trained on.
+    """
+
+    def __init__(self, examples: Path, settings: TrainSettings) -> None:
+        self.manifest = ExamplesManifest.load(examples)
+        self._settings, self._sound = settings, self.manifest.media.sound
+        self._places = load_places(examples)
+        self._split = split_training(
+            self._places,
+            settings.train_labels,
+            settings.validation_share,
+            settings.seed,
+            clips=self._sound is not None,
+            needs_labels=settings.loss != "none",
+        )
+        self.classes = tuple(sorted(self._split.classes))
+        self.validation = self._lowest(self._split.validation, settings.validation_items)
+        self.labels = self._places.labels_of(self.validation)
+        self._records, self._features = RecordReader(examples, self.manifest), FeatureReader(examples)
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._records.close()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the items are clips."""
+        return self._sound is not None
+
+    @property
+    def items(self) -> int:
+        """How many are trained on."""
+        return len(self._split.training)
+
+    @property
+    def validation_ids(self) -> list[str]:
+        """Item ids of the validation items."""
+        return self._places.ids_of(self.validation)
+
+    def batches(self, position: dict[str, Any] | None = None, part: Part | None = None) -> Batches:
+        """A stream of batches, from its beginning or from a position that a batch of it told."""
+        sampler, views = self._sampler(part or Part()), None
+        read: Callable[[Array], Any] = self.features
+        if self._sound is not None:
+            views = SoundViews(self._sound, self._settings.seed, self._settings.augment)
+            read = self._clip_views(views)
+        if position is not None:
+            sampler.go_to(position["sampler"])
+            if views is not None:
+                views.go_to(position["views"])
+        return Batches(sampler, self._class_of(), read, views.position if views is not None else None)
+
+    def features(self, rows: Array) -> Any:
+        """[b] rows -> [b, *feature_shape] float32."""
+        return self._features.features(self._records.read_all(self._places, rows))
+
+    def media(self, rows: Array) -> list[bytes]:
+        """Decoded media of rows, row-major bytes."""
+        return [decode_example(record).media for record in self._records.read_all(self._places, rows)]
+
+    def embed(self, embed: Callable[[Any], Any], rows: Array) -> Array:
+        """[n] rows -> [n, d] float32, through a function of features, block by block."""
+        block = _BLOCK if self._sound is None else _CLIPS
+        blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
+        return np.concatenate([np.asarray(embed(self.features(several))) for several in blocks])
+
+    def _sampler(self, part: Part) -> Sampler:
+        chosen, training = self._settings, self._split.training
+        size = chosen.classes_per_batch * chosen.examples_per_class
+        if chosen.loss == "none":
+            return ShuffledSampler(training, size, chosen.seed, part)
+        balanced = BalancedSampler(
+            self._places.numbers,
+            training,
+            chosen.classes_per_batch,
+            chosen.examples_per_class,
+            chosen.seed,
+            chosen.small_classes,
+            part,
+        )
+        if not chosen.semi or not len(self._split.unlabelled):
+            return balanced
+        return JoinedSampler([balanced, ShuffledSampler(self._split.unlabelled, size, chosen.seed, part)])
+
+    def _class_of(self) -> Array:
+        """[n] int32 class of every row; -1 of rows that have none or none of those trained on."""
+        numbers = np.full(len(self._places.labels), -1, np.int32)
+        numbers[self._places.numbers_of(self.classes)] = np.arange(len(self.classes), dtype=np.int32)
+        return numbers[self._places.numbers]
+
+    def _clip_views(self, views: SoundViews) -> Callable[[Array], Any]:
+        """A function of rows -> [2 b, *feature_shape]: first views, then second ones."""
+        assert self._sound is not None
+        neighbors = ClipNeighbors(self._places.item_ids.to_pylist(), self._sound)
+
+        def make(rows: Array) -> Any:
+            follows = neighbors.follows[rows]
+            clips = self._clips(rows)
+            after = iter(self._clips(follows[follows >= 0]))
+            pairs = views.pairs(clips, [next(after) if row >= 0 else None for row in follows])
+            return self._features.features_of_media([first for first, _ in pairs] + [second for _, second in pairs])
+
+        return make
+
+    def _clips(self, rows: Array) -> list[Array]:
+        return [np.frombuffer(media, "<i2") for media in self.media(rows)]
+
+    def _lowest(self, rows: Array, most: int) -> Array:
+        """At most so many rows, those of the lowest hashes of their ids, in their order."""
+        if len(rows) <= most:
+            return rows
+        hashes = [hashlib.sha256(item_id.encode()).digest() for item_id in self._places.ids_of(rows)]
+        drawn = sorted(range(len(rows)), key=hashes.__getitem__)[:most]
+        return rows[np.sort(np.array(drawn, np.int64))]
