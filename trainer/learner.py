@@ -11,6 +11,7 @@ import tensorflow as tf
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.settings.training import TrainSettings
 from trainer.backbones.stages import Network
+from trainer.devices import Devices, OneDevice
 from trainer.losses.metric_loss import MetricLoss
 from trainer.schedule import learning_rate, optimizer
 from trainer.self_supervised.objective import ViewObjective
@@ -20,6 +21,8 @@ Array = np.ndarray[Any, Any]
 MakeViews = Callable[[Any, Any], list[Any]]
 
 _GLOBAL_VIEWS = 2
+# Between the seeds of the views of two devices.
+_SEEDS_APART = 2**20
 
 
 @dataclass(frozen=True)
@@ -44,20 +47,32 @@ class Learner:
         make_views: of a batch.
         settings: rates and weights.
         steps: of the whole training.
+        devices: that share the batches; network and terms were made in their scope.
     """
 
     def __init__(
-        self, network: Network, terms: Terms, make_views: MakeViews, settings: TrainSettings, steps: int
+        self,
+        network: Network,
+        terms: Terms,
+        make_views: MakeViews,
+        settings: TrainSettings,
+        steps: int,
+        devices: Devices | None = None,
     ) -> None:
         self.network, self._terms, self._make_views = network, terms, make_views
-        self._settings, self._steps = settings, steps
+        self._settings, self._steps, self._devices = settings, steps, devices or OneDevice()
+        with self._devices.scope():
+            self._make_optimizers()
+        self._compiled = tf.function(self._run)
+
+    def _make_optimizers(self) -> None:
+        settings, steps = self._settings, self._steps
         self._optimizer = optimizer(settings, steps)
         self._optimizer.build(self._trained())
         # Proxies stand for whole classes and get a gradient from few of them a batch: they need larger steps.
         self._proxies = optimizer(settings, steps, settings.proxy_learning_rate)
         self._proxies.build(self._proxy_variables())
         self._rate = learning_rate(settings, steps)
-        self._compiled = tf.function(self._step)
 
     @property
     def model(self) -> keras.Model:
@@ -67,7 +82,7 @@ class Learner:
     def begin_epoch(self, epoch: int) -> None:
         """Freezes and unfreezes layers as the settings have it."""
         if self.network.set_epoch(epoch):
-            self._compiled = tf.function(self._step)
+            self._compiled = tf.function(self._run)
 
     def step(self, features: Any, classes: Array, number: int) -> dict[str, float]:
         """One step on a batch; `number` counts the steps before it.
@@ -115,13 +130,17 @@ class Learner:
     def _proxy_variables(self) -> list[Any]:
         return list(self._terms.metric.trainable_variables) if self._terms.metric else []
 
+    def _run(self, features: Any, classes: Any, seed: Any, number: Any) -> dict[str, Any]:
+        return self._devices.run(self._step, (features, classes), (seed, number))
+
     def _step(self, features: Any, classes: Any, seed: Any, number: Any) -> dict[str, Any]:
-        views = self._make_views(features, seed)
-        trained, proxies = self._trained(), self._proxy_variables()
+        views = self._make_views(features, seed + tf.stack([0, self._devices.number() * _SEEDS_APART]))
+        trained, proxies, gather = self._trained(), self._proxy_variables(), self._devices.gather
         with tf.GradientTape() as tape:
-            vectors = self._embed(views)
+            vectors, classes = [gather(part) for part in self._embed(views)], gather(classes)
             told = self._losses(vectors, views, classes)
-            scaled = self._optimizer.scale_loss(told["loss"])
+            # Each device works out the whole loss, and the gradients of all are added.
+            scaled = self._optimizer.scale_loss(told["loss"] / self._devices.count)
         gradients = tape.gradient(scaled, [*trained, *proxies])
         self._optimizer.apply(gradients[: len(trained)], trained)
         if proxies:
@@ -147,7 +166,8 @@ class Learner:
             told["metric_loss"] = self._terms.metric(tf.tile(classes, [_GLOBAL_VIEWS]), both)
             total += told["metric_loss"]
         if self._terms.objective is not None:
-            told["self_supervised_loss"] = self._terms.objective(vectors, views)
+            seen = [self._devices.gather(view) for view in views]
+            told["self_supervised_loss"] = self._terms.objective(vectors, seen)
             weight = self._settings.self_supervised_weight if self._terms.metric is not None else 1.0
             total += weight * told["self_supervised_loss"]
         return told | {"loss": total}

@@ -26,6 +26,7 @@ from trainer.backbones.remake import in_float32
 from trainer.backbones.stages import Network
 from trainer.calibration import calibrate
 from trainer.checkpoints import Checkpoints
+from trainer.devices import Devices, choose_devices
 from trainer.export import export_model, fingerprint
 from trainer.fit import Fitted, Watchers, fit, steps_per_epoch
 from trainer.gate import judge_model
@@ -106,13 +107,17 @@ def untrained_model(data: TrainingData, settings: TrainSettings, fetch: Callable
         return in_float32(make_learner(data, settings, fetch).model)
 
 
-def make_learner(data: TrainingData, settings: TrainSettings, fetch: Callable[[str], Path]) -> Learner:
+def make_learner(
+    data: TrainingData, settings: TrainSettings, fetch: Callable[[str], Path], devices: Devices | None = None
+) -> Learner:
     """Network, terms of the loss and views, as the settings have them; weights begin from the seed."""
-    network = make_network(settings, data.manifest.media.feature_shape, data.is_sound, fetch)
-    terms = _terms(network, len(data.classes), settings)
+    devices = devices or choose_devices(settings.devices, settings.classes_per_batch * settings.examples_per_class)
+    with devices.scope():
+        network = make_network(settings, data.manifest.media.feature_shape, data.is_sound, fetch)
+        terms = _terms(network, len(data.classes), settings)
     local = terms.objective.local_views if terms.objective else 0
     steps = steps_per_epoch(data.items, settings) * settings.epochs
-    return Learner(network, terms, _views(data.is_sound, settings, local), settings, steps)
+    return Learner(network, terms, _views(data.is_sound, settings, local), settings, steps, devices)
 
 
 @contextmanager
