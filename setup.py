@@ -18,6 +18,7 @@ PACKAGES = [
     "sim_transforms.settings",
     "sim_transforms.storage",
     "trainer",
+    "trainer.backbones",
     "trainer.losses",
     "trainer.self_supervised",
 ]

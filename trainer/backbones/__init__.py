@@ -1,0 +1,1 @@
+"""What stands before the embedding head: small networks, and those of `keras.applications`."""
