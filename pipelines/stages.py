@@ -111,8 +111,7 @@ class Stages:
         }
 
         def work(folder: Path) -> Results:
-            from trainer.weights import fetch_weights
-
+            from trainer.backbones.weights import fetch_weights
             from trainer.fit import Watchers
             from trainer.task import train
 
@@ -128,8 +127,7 @@ class Stages:
 
     def search(self, trials: int) -> "tuple[Path, Searched]":
         """Trains by some settings after others; the folder of the search, and what it found."""
-        from trainer.weights import fetch_weights
-
+        from trainer.backbones.weights import fetch_weights
         from trainer.fit import Watchers
         from trainer.task import score
         from trainer.trials import search

@@ -68,7 +68,10 @@ class Learner:
     def _make_optimizers(self) -> None:
         settings, steps = self._settings, self._steps
         self._optimizer = optimizer(settings, steps)
+        # It must know all variables that it will ever be given.
+        self.network.set_epoch(settings.epochs - 1)
         self._optimizer.build(self._trained())
+        self.network.set_epoch(0)
         # Proxies stand for whole classes and get a gradient from few of them a batch: they need larger steps.
         self._proxies = optimizer(settings, steps, settings.proxy_learning_rate)
         self._proxies.build(self._proxy_variables())

@@ -4,7 +4,6 @@ Deterministic on one machine: the same examples, settings and seed give the same
 or not.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,7 +16,6 @@ import tensorflow as tf
 
 from sim_transforms.records.codec import to_plain
 from sim_transforms.records.manifests import ModelManifest
-from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.stages import Settings
 from sim_transforms.settings.training import TrainSettings
 from sim_transforms.storage.files import write_file
@@ -113,7 +111,8 @@ def make_learner(
     """Network, terms of the loss and views, as the settings have them; weights begin from the seed."""
     devices = devices or choose_devices(settings.devices, settings.classes_per_batch * settings.examples_per_class)
     with devices.scope():
-        network = make_network(settings, data.manifest.media.feature_shape, data.is_sound, fetch)
+        shape = data.manifest.media.feature_shape
+        network = make_network(settings, shape, data.is_sound, fetch, data.moments)
         terms = _terms(network, len(data.classes), settings)
     local = terms.objective.local_views if terms.objective else 0
     steps = steps_per_epoch(data.items, settings) * settings.epochs
@@ -184,7 +183,7 @@ def _describe(
         metrics={name: round(float(value), 6) for name, value in fitted.metrics.items()},
         calibration=_calibration(vectors, data.labels, chosen),
         settings=to_plain(chosen),
-        statistics=_statistics(examples),
+        statistics=data.statistics,
     )
 
 
@@ -193,12 +192,4 @@ def _calibration(vectors: Array, labels: list[str], settings: TrainSettings) -> 
         return calibrate(vectors, labels, None)
     return (
         calibrate(vectors, labels, settings.calibrate_precision) if settings.calibrate_precision is not None else None
-    )
-
-
-def _statistics(examples: Path) -> DataStatistics | None:
-    """What the examples say of themselves."""
-    known = json.loads((examples / "statistics.json").read_bytes())
-    return (
-        data_statistics(known["labels"], tuple(known["mean"]), tuple(known["deviation"])) if "mean" in known else None
     )

@@ -1,7 +1,9 @@
 """What a training reads: batches of examples to train on, and the items that choose the epoch."""
 
 import hashlib
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.training import TrainSettings
 from trainer.batches import Batches
 from trainer.dataset import FeatureReader
@@ -35,6 +38,7 @@ class TrainingData:
         manifest: of the examples.
         classes: labels trained on, sorted: a class's number is its place.
         validation: [v] rows that choose the epoch, and their `labels`.
+        statistics: of the examples; null of examples that do not tell them.
 
     Raises:
         UsageError: labels or items that cannot be trained on.
@@ -55,7 +59,8 @@ class TrainingData:
         self.classes = tuple(sorted(self._split.classes))
         self.validation = self._lowest(self._split.validation, settings.validation_items)
         self.labels = self._places.labels_of(self.validation)
-        self._records, self._features = RecordReader(examples, self.manifest), FeatureReader(examples)
+        self.statistics = _statistics(examples)
+        self._records, self._features = RecordReader.of_examples(examples, self.manifest), FeatureReader(examples)
 
     def close(self) -> None:
         """Closes the files."""
@@ -65,6 +70,11 @@ class TrainingData:
     def is_sound(self) -> bool:
         """Whether the items are clips."""
         return self._sound is not None
+
+    @property
+    def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and deviation that were taken off the features, a channel (0 to 255) or mel band (dB)."""
+        return (self.statistics.mean, self.statistics.deviation) if self.statistics is not None else None
 
     @property
     def items(self) -> int:
@@ -79,15 +89,16 @@ class TrainingData:
     def batches(self, position: dict[str, Any] | None = None, part: Part | None = None) -> Batches:
         """A stream of batches, from its beginning or from a position that a batch of it told."""
         sampler, views = self._sampler(part or Part()), None
-        read: Callable[[Array], Any] = self.features
+        read: Callable[[Array], Any] = partial(self._records.read_all, self._places)
+        make: Callable[[Any], Any] = self._features.features
         if self._sound is not None:
             views = SoundViews(self._sound, self._settings.seed, self._settings.augment)
-            read = self._clip_views(views)
+            read, make = self._clip_views(views), self._features.features_of_media
         if position is not None:
             sampler.go_to(position["sampler"])
             if views is not None:
                 views.go_to(position["views"])
-        return Batches(sampler, self._class_of(), read, views.position if views is not None else None)
+        return Batches(sampler, self._class_of(), read, make, views.position if views is not None else None)
 
     def features(self, rows: Array) -> Any:
         """[b] rows -> [b, *feature_shape] float32."""
@@ -127,19 +138,19 @@ class TrainingData:
         numbers[self._places.numbers_of(self.classes)] = np.arange(len(self.classes), dtype=np.int32)
         return numbers[self._places.numbers]
 
-    def _clip_views(self, views: SoundViews) -> Callable[[Array], Any]:
-        """A function of rows -> [2 b, *feature_shape]: first views, then second ones."""
+    def _clip_views(self, views: SoundViews) -> Callable[[Array], list[bytes]]:
+        """A function of [b] rows -> media of 2 b views: first ones, then second ones."""
         assert self._sound is not None
         neighbors = ClipNeighbors(self._places.item_ids.to_pylist(), self._sound)
 
-        def make(rows: Array) -> Any:
+        def read(rows: Array) -> list[bytes]:
             follows = neighbors.follows[rows]
             clips = self._clips(rows)
             after = iter(self._clips(follows[follows >= 0]))
             pairs = views.pairs(clips, [next(after) if row >= 0 else None for row in follows])
-            return self._features.features_of_media([first for first, _ in pairs] + [second for _, second in pairs])
+            return [first for first, _ in pairs] + [second for _, second in pairs]
 
-        return make
+        return read
 
     def _clips(self, rows: Array) -> list[Array]:
         return [np.frombuffer(media, "<i2") for media in self.media(rows)]
@@ -151,3 +162,11 @@ class TrainingData:
         hashes = [hashlib.sha256(item_id.encode()).digest() for item_id in self._places.ids_of(rows)]
         drawn = sorted(range(len(rows)), key=hashes.__getitem__)[:most]
         return rows[np.sort(np.array(drawn, np.int64))]
+
+
+def _statistics(examples: Path) -> DataStatistics | None:
+    """What the examples say of themselves."""
+    known = json.loads((examples / "statistics.json").read_bytes())
+    return (
+        data_statistics(known["labels"], tuple(known["mean"]), tuple(known["deviation"])) if "mean" in known else None
+    )
