@@ -138,7 +138,7 @@ def figures_of(row: str, items: Items, seed: int, found: tuple[Array, float | No
     gallery, queries = np.flatnonzero(items.in_gallery), np.flatnonzero(~items.in_gallery)
     is_known = np.isin(items.labels[queries], items.known)
     groups = {"known": queries[is_known], "unseen": queries[~is_known]}
-    told = {}
+    told: dict[str, dict[str, float]] = {}
     for name, rows in groups.items():
         if not len(rows):
             told[name] = {}

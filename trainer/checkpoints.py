@@ -44,12 +44,13 @@ class Checkpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint, and removes all but it and the one before."""
-        plain = np.frombuffer(json.dumps(checkpoint.plain).encode(), np.uint8)
+        stored: dict[str, Any] = {f"array:{name}": value for name, value in checkpoint.arrays.items()}
+        stored[_PLAIN] = np.frombuffer(json.dumps(checkpoint.plain).encode(), np.uint8)
         with (
             replace_file(self._folder / f"checkpoint-{checkpoint.step:09d}.npz") as temporary,
             temporary.open("wb") as file,
         ):
-            np.savez(file, **{**{f"array:{name}": value for name, value in checkpoint.arrays.items()}, _PLAIN: plain})
+            np.savez(file, **stored)
         for path in self._paths()[:-_KEPT]:
             path.unlink()
 

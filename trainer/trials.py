@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 import yaml
+from optuna.storages.journal import JournalFileBackend
 
 from sim_transforms.errors import Collapsed, ConfigError, UsageError
 from sim_transforms.records.codec import from_plain, to_plain
@@ -118,7 +119,7 @@ def _check(space: Mapping[str, Any], settings: Settings) -> None:
 
 def _open_study(folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    backend = JournalFileBackend(str(folder / "study.journal"))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP)
     storage = optuna.storages.JournalStorage(backend)
     return optuna.create_study(
