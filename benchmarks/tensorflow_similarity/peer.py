@@ -1,11 +1,13 @@
 """Trains with TensorFlow Similarity what Ruiji's trainer trains, and prints what came out as one line of JSON.
 
     make similarity-deps
-    .venv-similarity/bin/python benchmarks/tensorflow_similarity/peer.py features.npz --steps 600 --classes 6 --examples 10
+    .venv-similarity/bin/python benchmarks/tensorflow_similarity/peer.py features.npz --steps 600 --seed 0
 
-Run as a file by the Python of `.venv-similarity`, which has TensorFlow 2.15, Keras 2 and nothing of Ruiji; so nothing of
-Ruiji is imported here, and network and metrics are written out again. The file has, of the very features that Ruiji
-trains and is measured on:
+Run as a file by the Python of `.venv-similarity`, which has TensorFlow 2.15, Keras 2 and nothing of Ruiji; so nothing
+of Ruiji is imported here, and network and metrics are written out again. The first run in a new environment compiles
+the kernels of a package that TensorFlow Similarity imports (tens of seconds): its `total_seconds` do not count.
+
+The file has, of the very features that Ruiji trains and is measured on:
 
 | array | shape and type |
 |---|---|
