@@ -4,7 +4,8 @@ BIN := .venv/bin
 CONFIG ?= configs/digits.yaml
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: all demo test test-fast lint types format lock benchmark-deps benchmark-lock clean
+.PHONY: all demo test test-fast lint types format lock benchmark-deps benchmark-lock similarity-deps \
+	similarity-lock clean
 all: .venv/ready
 
 .venv/ready: requirements.lock setup.py
@@ -47,5 +48,17 @@ benchmark-lock: .venv/ready
 	$(BIN)/uv pip compile --generate-hashes --python-version 3.11 -c requirements.lock --quiet \
 		--output-file benchmarks/requirements.lock benchmarks/requirements.in
 
+# TensorFlow Similarity needs TensorFlow 2.15 and Keras 2, which do not go with the main lock: an environment of its own.
+similarity-deps: .venv-similarity/ready
+
+.venv-similarity/ready: benchmarks/tensorflow_similarity/requirements.lock | .venv/ready
+	$(PYTHON) -m venv --clear --without-pip .venv-similarity
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python .venv-similarity/bin/python $<
+	touch $@
+
+similarity-lock: .venv/ready
+	$(BIN)/uv pip compile --generate-hashes --python-version 3.11 --quiet \
+		--output-file benchmarks/tensorflow_similarity/requirements.lock benchmarks/tensorflow_similarity/requirements.in
+
 clean:
-	rm -rf .venv work build dist *.egg-info
+	rm -rf .venv .venv-similarity work build dist *.egg-info
