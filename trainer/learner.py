@@ -20,7 +20,6 @@ Array = np.ndarray[Any, Any]
 # Features of a batch and a seed [2] int32 -> its views, the global ones first.
 MakeViews = Callable[[Any, Any], list[Any]]
 
-_GLOBAL_VIEWS = 2
 # Between the seeds of the views of two devices.
 _SEEDS_APART = 2**20
 
@@ -150,23 +149,31 @@ class Learner:
             self._proxies.apply(gradients[len(trained) :], proxies)
         if self._terms.objective is not None:
             self._terms.objective.after_step(self.model, number + 1, self._steps)
-        both = tf.concat(vectors[:_GLOBAL_VIEWS], axis=0)
-        return told | _distances(both, tf.tile(classes, [_GLOBAL_VIEWS]))
+        return told | _distances(*self._labelled(vectors, classes))
 
     def _embed(self, views: list[Any]) -> list[Any]:
         """Vectors of each view; all global ones in one pass, whose statistics they share, then the small ones."""
-        parts = [views[:_GLOBAL_VIEWS], views[_GLOBAL_VIEWS:]]
+        whole = len(views) - self._local_views()
+        parts = [views[:whole], views[whole:]]
         vectors = []
         for part in parts:
             if part:
                 vectors += tf.split(self.model(tf.concat(part, axis=0), training=True), len(part))
         return vectors
 
+    def _labelled(self, vectors: list[Any], classes: Any) -> tuple[Any, Any]:
+        """Vectors of all global views, one view after the other, and the class of each."""
+        whole = len(vectors) - self._local_views()
+        return tf.concat(vectors[:whole], axis=0), tf.tile(classes, [whole])
+
+    def _local_views(self) -> int:
+        return self._terms.objective.local_views if self._terms.objective is not None else 0
+
     def _losses(self, vectors: list[Any], views: list[Any], classes: Any) -> dict[str, Any]:
         told, total = {}, tf.constant(0.0)
         if self._terms.metric is not None:
-            both = tf.concat(vectors[:_GLOBAL_VIEWS], axis=0)
-            told["metric_loss"] = self._terms.metric(tf.tile(classes, [_GLOBAL_VIEWS]), both)
+            several, of_them = self._labelled(vectors, classes)
+            told["metric_loss"] = self._terms.metric(of_them, several)
             total += told["metric_loss"]
         if self._terms.objective is not None:
             seen = [self._devices.gather(view) for view in views]

@@ -32,6 +32,7 @@ from trainer.learner import Learner, MakeViews, Terms
 from trainer.losses.make import make_loss
 from trainer.metrics import chosen_metric
 from trainer.self_supervised.make import make_objective
+from trainer.self_supervised.objective import ViewObjective
 from trainer.self_supervised.picture_views import picture_views
 from trainer.self_supervised.sound_masks import mask_spectra
 from trainer.training_data import TrainingData
@@ -114,9 +115,8 @@ def make_learner(
         shape = data.manifest.media.feature_shape
         network = make_network(settings, shape, data.is_sound, fetch, data.moments)
         terms = _terms(network, len(data.classes), settings)
-    local = terms.objective.local_views if terms.objective else 0
     steps = steps_per_epoch(data.items, settings) * settings.epochs
-    return Learner(network, terms, _views(data.is_sound, settings, local), settings, steps, devices)
+    return Learner(network, terms, _views(data.is_sound, settings, terms.objective), settings, steps, devices)
 
 
 @contextmanager
@@ -154,10 +154,12 @@ def _terms(network: Network, classes: int, settings: TrainSettings) -> Terms:
     return Terms(metric, objective)
 
 
-def _views(is_sound: bool, settings: TrainSettings, local: int) -> MakeViews:
+def _views(is_sound: bool, settings: TrainSettings, objective: ViewObjective | None) -> MakeViews:
+    """Two views of an item and what else an objective asks for, or one where there is none; always two of sounds."""
     if is_sound:
         return partial(_sound_views, settings=settings)
-    return partial(picture_views, settings=settings.augment, count=2, local=local)
+    count, local = (objective.views, objective.local_views) if objective is not None else (1, 0)
+    return partial(picture_views, settings=settings.augment, count=count, local=local)
 
 
 def _sound_views(features: Any, seed: Any, *, settings: TrainSettings) -> list[Any]:
