@@ -31,7 +31,12 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     Weights are float32 under a mixed policy too, so that nothing is rounded. What is trainable stays so.
     """
-    again = type(model).from_config(_in_float32(model.get_config()))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # of the inputs and of the model itself, whose configurations tell none
+    try:
+        again = type(model).from_config(_in_float32(model.get_config()))
+    finally:
+        keras.config.set_dtype_policy(before)
     again.set_weights(model.get_weights())
     return again
 

@@ -33,7 +33,7 @@ def shake(model: keras.Model, seed: int = 1) -> keras.Model:
 
 
 def weights_of(layers: Any) -> dict[str, np.ndarray]:
-    return {weight.path: np.array(weight) for layer in layers for weight in layer.weights}
+    return {weight.path: keras.ops.convert_to_numpy(weight).copy() for layer in layers for weight in layer.weights}
 
 
 def train_step(model: keras.Model, batch: np.ndarray) -> None:
