@@ -34,7 +34,9 @@ def test_application_of_the_smallest_size_saves_and_loads_the_same(name: str, tm
     assert_saves_and_loads_the_same(shake(made.model), features(2, 32, 32, 1), tmp_path / "model.keras")
 
 
-@pytest.mark.parametrize("pooling", ["flatten", "average", "max", "auto"])
+@pytest.mark.parametrize(
+    "pooling", ["auto", *(pytest.param(p, marks=pytest.mark.slow) for p in ("flatten", "average", "max"))]
+)
 def test_application_of_an_odd_size_and_any_pooling_saves_and_loads_the_same(pooling: str, tmp_path) -> None:
     made = network("mobilenet_v3_small", (45, 67, 3), pooling=pooling).model
     assert_saves_and_loads_the_same(shake(made), features(2, 45, 67, 3), tmp_path / "model.keras")
@@ -42,7 +44,7 @@ def test_application_of_an_odd_size_and_any_pooling_saves_and_loads_the_same(poo
     assert made.get_layer("embedding").linear.kernel.shape == (576 * places, 8)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "efficientnet_v2_b0"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", pytest.param("efficientnet_v2_b0", marks=pytest.mark.slow)])
 def test_application_of_the_same_seed_has_the_same_names_and_weights(name: str) -> None:
     first = network(name).model
     keras.layers.Dense(1)  # moves Keras's counter of names on

@@ -18,7 +18,13 @@ def mixed() -> Iterator[None]:
     keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.parametrize(("name", "shape"), [("convolutional", (16, 16, 1)), ("mobilenet_v3_small", (32, 32, 3))])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("convolutional", (16, 16, 1)),
+        pytest.param("mobilenet_v3_small", (32, 32, 3), marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.usefixtures("mixed")
 def test_in_float32_after_mixed_training_has_the_weights_and_no_mixed_layer(
     name: str, shape: tuple[int, ...], tmp_path
