@@ -37,8 +37,8 @@ def test_load_weights_gives_the_networks_own_places_for_the_same_picture(
     mean, deviation = (np.array(values, np.float32) for values in MOMENTS)
     places = keras.Model(made.input, made.get_layer("gem").input)((picture - mean) / deviation)
     expected = np.asarray(keras.saving.load_model(application_files["alone.keras"])(picture))
-    assert np.abs(expected[0] - expected[1]).max() > 0.1  # the pictures are told apart
-    np.testing.assert_allclose(np.asarray(places), expected, rtol=1e-3, atol=1e-3)
+    assert np.abs(expected[0] - expected[1]).max() > 0.03  # the pictures are told apart
+    np.testing.assert_allclose(np.asarray(places), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["whole.weights.h5", "ours.keras"])
@@ -55,6 +55,24 @@ def test_load_weights_of_a_small_network_continues_an_earlier_training(tmp_path)
     made = network("sound", (32, 16, 1), sound=True, weights=str(tmp_path / "model.keras")).model
     for layer in earlier.layers[:-1]:
         for left, right in zip(layer.get_weights(), made.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "constructor"), [("convnext_tiny", "ConvNeXtTiny"), ("efficientnet_v2_b0", "EfficientNetV2B0")]
+)
+def test_load_weights_of_another_family_gives_its_places(name: str, constructor: str, tmp_path) -> None:
+    construct = getattr(keras.applications, constructor)
+    whole = shake(construct(weights=None, input_shape=(32, 32, 3), classes=4))
+    whole.save_weights(tmp_path / "whole.weights.h5")
+    made = network(name, weights=str(tmp_path / "whole.weights.h5"), pooling="average").model
+    weights = {weight.path: weight for weight in whole.weights}
+    taken = [weight.path for weight in made.weights if weight.path in weights]
+    assert len(taken) >= len(whole.weights) - 4 - len([path for path in weights if "layer_scale" in path])
+    for weight in made.weights:
+        if weight.path in weights:
+            left, right = (keras.ops.convert_to_numpy(w) for w in (weight, weights[weight.path]))
             np.testing.assert_array_equal(left, right)
 
 
