@@ -5,12 +5,14 @@ from typing import Any
 
 import keras
 
+from trainer.backbones.layer_scale import LayerScale
+
 
 def with_stable_names(model: keras.Model) -> keras.Model:
     """The model made anew, its layers numbered from its own input on where Keras gave them numbers of the process.
 
-    Keras counts layers without a name over all models of a process, and the paths of weights, of which fingerprints
-    are made, hold those numbers. The weights are drawn anew.
+    Keras counts layers and weights without a name over all models of a process, and the paths of weights, of which
+    fingerprints are made, hold those numbers. The weights are drawn anew.
     """
     config = model.get_config()
     counts: dict[str, int] = {}
@@ -23,6 +25,9 @@ def with_stable_names(model: keras.Model) -> keras.Model:
     for layer in config["layers"]:
         layer["name"] = layer["config"]["name"] = names.get(layer["name"], layer["name"])
         layer["inbound_nodes"] = _renamed(layer["inbound_nodes"], names)
+        if layer["class_name"].rpartition(">")[2] == LayerScale.__name__:  # whose weight has no name
+            layer["module"], layer["class_name"] = LayerScale.__module__, LayerScale.__name__
+            layer["registered_name"] = keras.saving.get_registered_name(LayerScale)
     return type(model).from_config(config)
 
 
@@ -31,7 +36,12 @@ def in_float32(model: keras.Model) -> keras.Model:
 
     Weights are float32 under a mixed policy too, so that nothing is rounded. What is trainable stays so.
     """
-    again = type(model).from_config(_in_float32(model.get_config()))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")  # of the inputs and of the model itself, whose configurations tell none
+    try:
+        again = type(model).from_config(_in_float32(model.get_config()))
+    finally:
+        keras.config.set_dtype_policy(before)
     again.set_weights(model.get_weights())
     return again
 

@@ -39,7 +39,7 @@ def _over_time(hidden: Any, pooling: Pooling) -> Any:
     pools = {"average": keras.layers.AveragePooling2D, "max": keras.layers.MaxPooling2D}
     if pooling != "flatten":
         return keras.layers.Flatten(name="flat")(pools[pooling]((frames, 1), name=pooling)(hidden))
-    over_time = [
-        pool((frames, 1), name=name)(hidden) for pool, name in zip(pools.values(), ("mean", "loudest"), strict=True)
-    ]
-    return keras.layers.Concatenate(name="moments")([keras.layers.Flatten()(part) for part in over_time])
+    parts = []
+    for pool, name, flat in zip(pools.values(), ("mean", "loudest"), ("flatten", "flatten_1"), strict=True):
+        parts.append(keras.layers.Flatten(name=flat)(pool((frames, 1), name=name)(hidden)))
+    return keras.layers.Concatenate(name="moments")(parts)

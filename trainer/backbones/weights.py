@@ -93,7 +93,7 @@ def load_weights(model: keras.Model, path: Path, source: str, block: str) -> Non
 def _trunk(model: keras.Model) -> keras.Model:
     """What stands before the head, of the same layers."""
     head = next(layer for layer in model.layers if layer.name in HEAD_BEGINS)
-    return keras.Model(model.inputs, head.input)
+    return keras.Model(model.input, head.input)
 
 
 @contextmanager

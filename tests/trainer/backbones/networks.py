@@ -26,14 +26,31 @@ def features(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def shake(model: keras.Model, seed: int = 1) -> keras.Model:
-    """Gives every weight another value above zero: a batch normalisation has variances."""
+    """Gives every weight another value, of a size with which a picture's differences pass through the whole depth.
+
+    An untrained network in inference lets nothing through: its normalisations divide by variances that are not there.
+    """
     random = np.random.default_rng(seed)
-    model.set_weights([(w + random.uniform(0.01, 0.1, w.shape)).astype(np.float32) for w in model.get_weights()])
+    model.set_weights([_shaken(weight.path, tuple(weight.shape), random) for weight in model.weights])
     return model
 
 
+def _shaken(path: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    name = path.rpartition("/")[2]
+    if name == "power":
+        return np.float32(2.5)
+    if name in ("gamma", "moving_variance"):
+        return random.uniform(0.8, 1.2, shape).astype(np.float32)
+    if "kernel" not in name:
+        return random.normal(0.0, 0.1, shape).astype(np.float32)
+    inputs = (
+        shape[:2] if len(shape) == 4 and (shape[-1] == 1 or "depthwise" in path or "dwconv" in path) else shape[:-1]
+    )
+    return random.normal(0.0, np.sqrt(2 / np.prod(inputs)), shape).astype(np.float32)
+
+
 def weights_of(layers: Any) -> dict[str, np.ndarray]:
-    return {weight.path: np.array(weight) for layer in layers for weight in layer.weights}
+    return {weight.path: keras.ops.convert_to_numpy(weight).copy() for layer in layers for weight in layer.weights}
 
 
 def train_step(model: keras.Model, batch: np.ndarray) -> None:
