@@ -95,7 +95,7 @@ def fit(learner: Learner, data: TrainingData, settings: TrainSettings, watchers:
 class _Loop:
     def __init__(self, learner: Learner, data: TrainingData, settings: TrainSettings, watchers: Watchers) -> None:
         self._learner, self._data, self._settings, self._watchers = learner, data, settings, watchers
-        self._steps = steps_per_epoch(data.items, settings)
+        self._steps = steps_per_epoch(len(data.training), settings)
         self._checkpoints = Checkpoints(watchers.folder)
         self._predict = tf.function(lambda features: learner.model(features, training=False), reduce_retracing=True)
         self._watch = CollapseWatch()

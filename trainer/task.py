@@ -115,7 +115,7 @@ def make_learner(
         shape = data.manifest.media.feature_shape
         network = make_network(settings, shape, data.is_sound, fetch, data.moments)
         terms = _terms(network, len(data.classes), settings)
-    steps = steps_per_epoch(data.items, settings) * settings.epochs
+    steps = steps_per_epoch(len(data.training), settings) * settings.epochs
     return Learner(network, terms, _views(data.is_sound, settings, terms.objective), settings, steps, devices)
 
 
@@ -139,14 +139,12 @@ def _terms(network: Network, classes: int, settings: TrainSettings) -> Terms:
     if settings.loss != "none":
         metric = make_loss(
             settings.loss,
-            distance=settings.distance,
-            miner=settings.miner,
-            reducer=settings.reducer,
-            memory=settings.memory,
-            dimension=settings.embedding_size,
-            classes=classes,
-            seed=settings.seed,
-            options=settings.loss_options,
+            {part: getattr(settings, part) for part in ("distance", "miner", "reducer")},
+            settings.loss_options,
+            settings.memory,
+            settings.embedding_size,
+            classes,
+            settings.seed,
         )
     if settings.self_supervised != "none":
         objective = make_objective(settings.self_supervised, settings.temperature, settings.augment)

@@ -77,9 +77,23 @@ class TrainingData:
         return (self.statistics.mean, self.statistics.deviation) if self.statistics is not None else None
 
     @property
-    def items(self) -> int:
-        """How many are trained on."""
-        return len(self._split.training)
+    def training(self) -> Array:
+        """[t] rows trained on."""
+        return self._split.training
+
+    @property
+    def count(self) -> int:
+        """Examples in all, trained on or not."""
+        return len(self._places)
+
+    @property
+    def in_train(self) -> Array:
+        """[count] bool, whether an example is of the train split."""
+        return self._places.in_train
+
+    def labels_of(self, rows: Array) -> list[str]:
+        """Labels of rows."""
+        return self._places.labels_of(rows)
 
     @property
     def validation_ids(self) -> list[str]:

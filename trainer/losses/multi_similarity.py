@@ -3,68 +3,46 @@
 from typing import Any
 
 import keras
-from keras import ops
+
+from trainer.distances import Distance
+from trainer.losses.metric_loss import PairLoss
+from trainer.miners import Miner, MultiSimilarityMiner
+from trainer.pairs import Pairs, log_one_plus_sum
+from trainer.reducers import Reducer
 
 
-def multi_similarity(
-    labels: Any, embeddings: Any, alpha: float = 2.0, beta: float = 40.0, base: float = 0.5, margin: float = 0.1
-) -> Any:
-    """Mean loss of a batch.
+def multi_similarity(pairs: Pairs, alpha: float, beta: float, base: float) -> Any:
+    """Loss of each anchor, [n]: log(1 + sum exp(-alpha (s - base))) / alpha of positives, and so on of negatives.
 
-    Pairs are mined first: a negative counts if it is nearer than the farthest positive plus `margin`, a positive if it
-    is farther than the nearest negative less `margin`. An anchor without such pairs adds 0; so a batch of one class, or
-    of identical vectors, gives a finite loss.
+    An anchor without pairs has 0; so a batch of one class, or of identical vectors, gives a finite loss.
 
     Args:
-        labels: [b] int32.
-        embeddings: [b, d] float, unit length.
+        pairs: mined.
         alpha, beta: weights of positives and negatives.
         base: similarity at which both weigh the same.
-        margin: of the mining.
-
-    Returns:
-        Scalar.
     """
-    similarities = ops.matmul(embeddings, ops.transpose(embeddings))
-    same = ops.equal(ops.expand_dims(labels, 1), ops.expand_dims(labels, 0))
-    itself = ops.eye(ops.shape(labels)[0], dtype="bool")
-    positives = ops.logical_and(same, ops.logical_not(itself))
-    negatives = ops.logical_not(same)
-    positives, negatives = _mine(similarities, positives, negatives, margin)
-    pull = _log_sum(-alpha * (similarities - base), positives) / alpha
-    push = _log_sum(beta * (similarities - base), negatives) / beta
-    return ops.mean(pull + push)
-
-
-def _mine(similarities: Any, positives: Any, negatives: Any, margin: float) -> tuple[Any, Any]:
-    low = ops.min(ops.where(positives, similarities, 2.0), axis=1, keepdims=True)
-    high = ops.max(ops.where(negatives, similarities, -2.0), axis=1, keepdims=True)
-    hard_negatives = ops.logical_and(negatives, similarities + margin > low)
-    hard_positives = ops.logical_and(positives, similarities - margin < high)
-    return hard_positives, hard_negatives
-
-
-def _log_sum(exponents: Any, mask: Any) -> Any:
-    """log(1 + sum of exp over the mask) a row, without overflow."""
-    masked = ops.where(mask, exponents, -1e9)
-    zeros = ops.zeros_like(masked[:, :1])
-    return ops.logsumexp(ops.concatenate([masked, zeros], axis=1), axis=1)
+    pull = log_one_plus_sum(-alpha * (pairs.similarities - base), pairs.positives) / alpha
+    push = log_one_plus_sum(beta * (pairs.similarities - base), pairs.negatives) / beta
+    return pull + push
 
 
 @keras.saving.register_keras_serializable(package="ruiji")
-class MultiSimilarity(keras.losses.Loss):
-    """`multi_similarity` as a Keras loss: `y_true` [b] class numbers, `y_pred` [b, d] unit vectors."""
+class MultiSimilarity(PairLoss):
+    """`multi_similarity` of the pairs that are hard beside the others of their anchor."""
 
     def __init__(
-        self, alpha: float = 2.0, beta: float = 40.0, base: float = 0.5, margin: float = 0.1, **kwargs: Any
+        self,
+        alpha: float = 2.0,
+        beta: float = 40.0,
+        base: float = 0.5,
+        distance: Distance | None = None,
+        miner: Miner | None = None,
+        reducer: Reducer | None = None,
     ) -> None:
-        super().__init__(**{"name": "multi_similarity", "reduction": None, **kwargs})
-        self.parameters = {"alpha": alpha, "beta": beta, "base": base, "margin": margin}
+        parameters = {"alpha": alpha, "beta": beta, "base": base}
+        super().__init__("multi_similarity", distance, miner or MultiSimilarityMiner(), reducer, parameters)
+        self._constants = parameters
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Mean loss of the batch."""
-        return multi_similarity(y_true, y_pred, **self.parameters)
-
-    def get_config(self) -> dict[str, Any]:
-        """Parameters, for saving."""
-        return {**super().get_config(), **self.parameters}
+    def of_anchors(self, pairs: Pairs, references: Any) -> tuple[Any, Any]:
+        """All anchors with a label count, also those without hard pairs."""
+        return multi_similarity(self.miner.select(pairs), **self._constants), pairs.anchors
