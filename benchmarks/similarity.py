@@ -6,8 +6,8 @@
 Digits, the split of `configs/digits.yaml` with seed 0, the same features. The same network, MultiSimilarity loss with
 its defaults, batches of 6 classes x 10 examples, Adam, the same number of steps, no augmentation. Each training is a
 process of its own, in turns; the first round is not counted, as the peer compiles kernels in it. `fit` is the training
-alone, tracing included; `process` is from outside, imports included. Ruiji reads its batches from TFRecords, validates after every
-epoch and writes checkpoints; TensorFlow Similarity draws them from memory and does neither.
+alone, tracing included; `process` is from outside, imports included. Ruiji reads its batches from TFRecords, validates
+after every epoch and writes checkpoints; TensorFlow Similarity draws them from memory and does neither.
 """
 
 import argparse

@@ -13,6 +13,7 @@ RuijiError                     exit 1, shown without a stack trace
 |- ModelMismatch               vectors of another model
 |- NotFound                    an item, version or object that does not exist
 |- Collapsed                   training lost the embedding space
+|- NotAccepted                 a new model is worse than the one in use, which stays
 |- StoreError                  an object store cannot be reached or used: bucket, permission, credentials, network
 |- PublishConflict             another publisher moved LATEST first
 |- LeaseHeld                   another run holds the lease that this one needs
@@ -99,6 +100,10 @@ class NotFound(RuijiError):
 
 class Collapsed(RuijiError):
     """Training ended in an embedding space that tells nothing apart."""
+
+
+class NotAccepted(RuijiError):
+    """A newly trained model is worse than the one in use; the one in use stays."""
 
 
 class StoreError(RuijiError):

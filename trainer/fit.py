@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import tensorflow as tf
 from sim_transforms.settings.training import TrainSettings
 from trainer.batches import Batch, Batches
 from trainer.checkpoints import Checkpoint, Checkpoints
-from trainer.collapse import CollapseWatch
+from trainer.collapse import CollapseWatch, view_agreement
 from trainer.learner import Learner
 from trainer.logs import Board, StepLog
 from trainer.metrics import chosen_metric, is_better, validation_metrics
@@ -98,7 +99,8 @@ class _Loop:
         self._steps = steps_per_epoch(len(data.training), settings)
         self._checkpoints = Checkpoints(watchers.folder)
         self._predict = tf.function(lambda features: learner.model(features, training=False), reduce_retracing=True)
-        self._watch = CollapseWatch()
+        self._has_labels = settings.loss != "none"
+        self._watch = CollapseWatch(self._has_labels)
         self._run = _Run()
         self._position: dict[str, Any] | None = None
 
@@ -147,15 +149,28 @@ class _Loop:
 
     def _end_epoch(self, epoch: int, seconds: float, log: StepLog, board: Board | None) -> None:
         run, data = self._run, self._data
-        vectors = data.embed(self._predict, data.validation)
-        metrics = validation_metrics(vectors, data.labels) | self._watch.look(vectors, data.labels)
+        with self._learner.averaged() as model:
+            vectors = data.embed(self._predict, data.validation)
+            agreement = None if self._has_labels else self._agreement()
+            weights = model.get_weights()
+        metrics = validation_metrics(vectors, data.labels) if self._has_labels else {}
+        metrics |= self._watch.look(vectors, agreement)
         run.seen.append(metrics)
         if is_better(metrics, run.best_metrics, self._settings.select_by):
-            run.best_epoch, run.best_metrics = epoch, metrics
-            run.best_weights = self._learner.model.get_weights()
+            run.best_epoch, run.best_metrics, run.best_weights = epoch, metrics, weights
         log.write(step=run.step, epoch=epoch + 1, seconds=round(seconds, 3), validation=metrics)
         if board is not None:
             self._show(board, vectors, metrics)
+
+    def _agreement(self) -> float:
+        """Whether two views of the validation items find each other, which asks for no label."""
+        seed = tf.constant([self._settings.seed, 0], tf.int32)
+
+        def view(features: Any, number: int) -> Any:
+            return self._predict(self._learner.views(features, seed)[number])
+
+        first, second = (self._data.embed(partial(view, number=n), self._data.validation) for n in range(2))
+        return view_agreement(first, second)
 
     def _show(self, board: Board, vectors: Array, metrics: dict[str, float]) -> None:
         board.scalars("epoch", metrics, self._run.step)

@@ -1,6 +1,7 @@
 """All that learns: network, proxies, heads and their optimizers; one step of them, and their state as arrays."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,13 @@ from sim_transforms.settings.training import TrainSettings
 from trainer.backbones.stages import Network
 from trainer.devices import Devices, OneDevice
 from trainer.losses.metric_loss import MetricLoss
+from trainer.model import MetricEmbedding
 from trainer.schedule import learning_rate, optimizer
 from trainer.self_supervised.objective import ViewObjective
 
 Array = np.ndarray[Any, Any]
-# Features of a batch and a seed [2] int32 -> its views, the global ones first.
-MakeViews = Callable[[Any, Any], list[Any]]
+# Features of a batch, its classes and a seed [2] int32 -> its views, the global ones first, and the classes of each.
+MakeViews = Callable[[Any, Any, Any], tuple[list[Any], Any]]
 
 # Between the seeds of the views of two devices.
 _SEEDS_APART = 2**20
@@ -62,6 +64,8 @@ class Learner:
         self._settings, self._steps, self._devices = settings, steps, devices or OneDevice()
         with self._devices.scope():
             self._make_optimizers()
+            # Of all weights, the statistics of batch normalisation too, which belong to them.
+            self._averages = [keras.Variable(weight, trainable=False) for weight in self._averaged()]
         self._compiled = tf.function(self._run)
 
     def _make_optimizers(self) -> None:
@@ -98,6 +102,10 @@ class Learner:
         values = {name: float(value) for name, value in told.items()}
         return values | {"learning_rate": float(self._rate(number // self._settings.accumulate))}
 
+    def views(self, features: Any, seed: Any) -> list[Any]:
+        """Views of items as steps see them."""
+        return self._make_views(features, tf.fill(tf.shape(features)[:1], -1), seed)[0]
+
     def state(self) -> dict[str, Array]:
         """Every variable that a resumed training needs, by name."""
         return {name: np.array(variable.numpy()) for name, variable in self._variables().items()}
@@ -122,8 +130,30 @@ class Learner:
             "objective": self._terms.objective.variables if self._terms.objective else (),
             "optimizer": self._optimizer.variables,
             "proxies": self._proxies.variables,
+            "average": self._averages,
         }
         return {f"{part}/{place}": one for part, several in parts.items() for place, one in enumerate(several)}
+
+    @contextmanager
+    def averaged(self) -> Iterator[keras.Model]:
+        """The model with the mean weights of `train.average` until the end of the block."""
+        weights = self._averaged()
+        latest = [weight.numpy() for weight in weights]
+        for weight, average in zip(weights, self._averages, strict=True):
+            weight.assign(average)
+        yield self.model
+        for weight, value in zip(weights, latest, strict=True):
+            weight.assign(value)
+
+    def _averaged(self) -> list[Any]:
+        return list(self.model.weights) if self._settings.average else []
+
+    def _average(self, number: Any) -> None:
+        """The mean follows: of the first steps it is the plain mean, so that the initial weights do not linger."""
+        steps = tf.cast(number, tf.float32) + 1.0
+        kept = tf.minimum(self._settings.average, (steps - 1.0) / (steps + 1.0))
+        for average, weight in zip(self._averages, self._averaged(), strict=True):
+            average.assign(kept * average + (1.0 - kept) * tf.cast(weight, average.dtype))
 
     def _trained(self) -> list[Any]:
         heads = self._terms.objective.trainable_variables if self._terms.objective else []
@@ -136,7 +166,8 @@ class Learner:
         return self._devices.run(self._step, (features, classes), (seed, number))
 
     def _step(self, features: Any, classes: Any, seed: Any, number: Any) -> dict[str, Any]:
-        views = self._make_views(features, seed + tf.stack([0, self._devices.number() * _SEEDS_APART]))
+        its_own = seed + tf.stack([0, self._devices.number() * _SEEDS_APART])
+        views, classes = self._make_views(features, classes, its_own)
         trained, proxies, gather = self._trained(), self._proxy_variables(), self._devices.gather
         with tf.GradientTape() as tape:
             vectors, classes = [gather(part) for part in self._embed(views)], gather(classes)
@@ -149,6 +180,7 @@ class Learner:
             self._proxies.apply(gradients[len(trained) :], proxies)
         if self._terms.objective is not None:
             self._terms.objective.after_step(self.model, number + 1, self._steps)
+        self._average(number)
         return told | _distances(*self._labelled(vectors, classes))
 
     def _embed(self, views: list[Any]) -> list[Any]:
@@ -166,6 +198,9 @@ class Learner:
         whole = len(vectors) - self._local_views()
         return tf.concat(vectors[:whole], axis=0), tf.tile(classes, [whole])
 
+    def _head(self) -> MetricEmbedding:
+        return self.model.get_layer("embedding")
+
     def _local_views(self) -> int:
         return self._terms.objective.local_views if self._terms.objective is not None else 0
 
@@ -173,11 +208,12 @@ class Learner:
         told, total = {}, tf.constant(0.0)
         if self._terms.metric is not None:
             several, of_them = self._labelled(vectors, classes)
-            told["metric_loss"] = self._terms.metric(of_them, several)
+            told["metric_loss"] = self._terms.metric(of_them, self._head().metric_part(several))
             total += told["metric_loss"]
         if self._terms.objective is not None:
             seen = [self._devices.gather(view) for view in views]
-            told["self_supervised_loss"] = self._terms.objective(vectors, seen)
+            own = [self._head().view_part(view) for view in vectors]
+            told["self_supervised_loss"] = self._terms.objective(own, seen)
             weight = self._settings.self_supervised_weight if self._terms.metric is not None else 1.0
             total += weight * told["self_supervised_loss"]
         return told | {"loss": total}

@@ -17,7 +17,7 @@ import tensorflow as tf
 from sim_transforms.records.codec import to_plain
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.settings.stages import Settings
-from sim_transforms.settings.training import TrainSettings
+from sim_transforms.settings.training import AugmentSettings, TrainSettings
 from sim_transforms.storage.files import write_file
 from trainer.backbones.make import make_network
 from trainer.backbones.remake import in_float32
@@ -36,6 +36,7 @@ from trainer.self_supervised.objective import ViewObjective
 from trainer.self_supervised.picture_views import picture_views
 from trainer.self_supervised.sound_masks import mask_spectra
 from trainer.training_data import TrainingData
+from trainer.turned_classes import TURNS, check_square, turn_classes
 
 Array = np.ndarray[Any, Any]
 
@@ -116,7 +117,7 @@ def make_learner(
         network = make_network(settings, shape, data.is_sound, fetch, data.moments)
         terms = _terms(network, len(data.classes), settings)
     steps = steps_per_epoch(len(data.training), settings) * settings.epochs
-    return Learner(network, terms, _views(data.is_sound, settings, terms.objective), settings, steps, devices)
+    return Learner(network, terms, _views(data, settings, terms.objective), settings, steps, devices)
 
 
 @contextmanager
@@ -142,29 +143,39 @@ def _terms(network: Network, classes: int, settings: TrainSettings) -> Terms:
             {part: getattr(settings, part) for part in ("distance", "miner", "reducer")},
             settings.loss_options,
             settings.memory,
-            settings.embedding_size,
-            classes,
+            settings.embedding_size - settings.own_view_size,
+            classes * (TURNS if settings.augment.turned_classes else 1),
             settings.seed,
         )
     if settings.self_supervised != "none":
-        objective = make_objective(settings.self_supervised, settings.temperature, settings.augment)
-        objective.build_for(network.model, settings.seed)
+        objective, head = make_objective(settings), network.model.get_layer("embedding")
+        objective.build_for(network.model, settings.own_view_size or head.size, head.view_part, settings.seed)
     return Terms(metric, objective)
 
 
-def _views(is_sound: bool, settings: TrainSettings, objective: ViewObjective | None) -> MakeViews:
+def _views(data: TrainingData, settings: TrainSettings, objective: ViewObjective | None) -> MakeViews:
     """Two views of an item and what else an objective asks for, or one where there is none; always two of sounds."""
-    if is_sound:
-        return partial(_sound_views, settings=settings)
+    if data.is_sound:
+        return partial(_sound_views, augment=settings.augment)
     count, local = (objective.views, objective.local_views) if objective is not None else (1, 0)
-    return partial(picture_views, settings=settings.augment, count=count, local=local)
+    if settings.augment.turned_classes:
+        check_square(data.manifest.media.feature_shape)
+    return partial(_picture_views, augment=settings.augment, several=(count, local), classes_in_all=len(data.classes))
 
 
-def _sound_views(features: Any, seed: Any, *, settings: TrainSettings) -> list[Any]:
+def _picture_views(
+    features: Any, classes: Any, seed: Any, *, augment: AugmentSettings, several: tuple[int, int], classes_in_all: int
+) -> tuple[list[Any], Any]:
+    if augment.turned_classes and classes_in_all:
+        features, classes = turn_classes(features, classes, seed, augment.turned_classes, classes_in_all)
+    return picture_views(features, seed, augment, *several), classes
+
+
+def _sound_views(features: Any, classes: Any, seed: Any, *, augment: AugmentSettings) -> tuple[list[Any], Any]:
     """The two halves of [2 b, ...] features, windows of samples already, with parts of their spectra hidden."""
     halves = tf.split(features, 2)
     seeds = [seed + tf.constant([0, n * 2**24], tf.int32) for n in range(2)]
-    return [mask_spectra(half, its_own, settings.augment) for half, its_own in zip(halves, seeds, strict=True)]
+    return [mask_spectra(half, its_own, augment) for half, its_own in zip(halves, seeds, strict=True)], classes
 
 
 def _describe(

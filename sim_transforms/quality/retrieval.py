@@ -4,14 +4,35 @@ Measures the model, by exact search, so that the error of an index cannot mix wi
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim_transforms.quality.exact import Floats, exact_neighbors
 
-_BLOCK = 1024
+# Queries times depth of a block: what is held at once does not grow with the largest class.
+_BLOCK_HITS = 2**22
+_MOST_ROWS = 1024
 _DEEPEST = 10
+
+# Of each query, in this order.
+METRICS = ("precision_at_1", "precision_at_5", "recall_at_10", "map_at_r", "r_precision", "mrr", "bndcg")
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """Scores query by query.
+
+    Attributes:
+        rows: [s] queries that could be scored: something in the gallery has their label.
+        scores: metric -> [s] float64, from 0 to 1.
+        left_out: queries that could not be scored.
+    """
+
+    rows: NDArray[np.int64]
+    scores: dict[str, NDArray[np.float64]]
+    left_out: int
 
 
 def retrieval_metrics(
@@ -23,20 +44,41 @@ def retrieval_metrics(
     *,
     exclude_self: bool = False,
 ) -> dict[str, float]:
-    """Metrics of metric learning, each the mean over the queries, from 0 to 1.
+    """Means of `retrieval_scores` over the queries.
+
+    Beside them `queries` says how many were scored, and `queries_without_relevant` how many were left out of every
+    mean. Where no query can be scored, all are 0.
+
+    Raises:
+        ValueError: as `retrieval_scores`.
+    """
+    found = retrieval_scores(queries, query_labels, gallery, gallery_labels, space, exclude_self=exclude_self)
+    means = {name: float(values.mean()) if len(values) else 0.0 for name, values in found.scores.items()}
+    return {**means, "queries": float(len(found.rows)), "queries_without_relevant": float(found.left_out)}
+
+
+def retrieval_scores(
+    queries: Floats,
+    query_labels: Sequence[str],
+    gallery: Floats,
+    gallery_labels: Sequence[str],
+    space: str,
+    *,
+    exclude_self: bool = False,
+) -> RetrievalScores:
+    """Metrics of metric learning, of each query, from 0 to 1.
 
     Gallery items of the query's label are relevant; R is how many there are. Equal distances are ranked by position
     in the gallery.
 
     - `precision_at_1`, `precision_at_5`: share of relevant items among the 1 and 5 nearest (always divided by 1, 5).
-    - `recall_at_10`: share of queries with at least one relevant item among the 10 nearest (Recall@K of Oh Song et
-      al. 2016; not the share of an index's exact neighbours, which `quality.recall` measures).
+    - `recall_at_10`: whether there is a relevant item among the 10 nearest (Recall@K of Oh Song et al. 2016; not the
+      share of an index's exact neighbours, which `quality.recall` measures).
     - `map_at_r`: 1/R times the sum over the ranks i <= R that are relevant of the precision at i (Musgrave et al.
       2020, "A Metric Learning Reality Check").
-    - `queries`: how many were scored.
-    - `queries_without_relevant`: how many were left out of every mean, as nothing in the gallery has their label.
-
-    Where no query can be scored, `queries` and all means are 0.
+    - `r_precision`: share of relevant items among the R nearest.
+    - `mrr`: one over the rank of the first relevant item, 0 where it is beyond rank max(R, 10).
+    - `bndcg`: DCG at R with gains of 0 and 1 over its largest (Järvelin & Kekäläinen 2002).
 
     Args:
         queries: [q, d] float32.
@@ -53,17 +95,19 @@ def retrieval_metrics(
     wanted, offered = _numbers(query_labels, gallery_labels)
     relevant = np.bincount(offered, minlength=int(wanted.max(initial=0)) + 1)[wanted] - int(exclude_self)
     scored = np.flatnonzero(relevant > 0)
-    scores = []
-    for start in range(0, len(scored), _BLOCK):
-        rows = scored[start : start + _BLOCK]
+    # Queries of classes of one size together: a block is as deep as its largest class.
+    order = scored[np.argsort(relevant[scored], kind="stable")]
+    table = np.zeros((len(queries), len(METRICS)))
+    start = 0
+    while start < len(order):
+        deepest = max(int(relevant[order[min(start + _MOST_ROWS, len(order)) - 1]]), _DEEPEST)
+        rows = order[start : start + max(1, min(_MOST_ROWS, _BLOCK_HITS // deepest))]
         depth = max(int(relevant[rows].max()), _DEEPEST)
         near = _nearest(queries[rows], gallery, depth, space, rows if exclude_self else None)
-        scores.append(_scores(offered[near] == wanted[rows, None], relevant[rows]))
-    means = np.concatenate(scores).mean(axis=0) if scores else np.zeros(4)
-    names = ("precision_at_1", "precision_at_5", "recall_at_10", "map_at_r")
-    metrics = {name: float(mean) for name, mean in zip(names, means, strict=True)}
-    left_out = float(len(queries) - len(scored))
-    return {**metrics, "queries": float(len(scored)), "queries_without_relevant": left_out}
+        table[rows] = _scores(offered[near] == wanted[rows, None], relevant[rows])
+        start += len(rows)
+    scores = {name: table[scored, column] for column, name in enumerate(METRICS)}
+    return RetrievalScores(scored, scores, len(queries) - len(scored))
 
 
 def _check(
@@ -95,10 +139,15 @@ def _nearest(
 
 
 def _scores(hits: NDArray[np.bool_], relevant: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[q, 4] float64 of hits [q, depth] in order of rank; `relevant` [q] is R, at least 1."""
+    """[q, metrics] float64 of hits [q, depth] in order of rank; `relevant` [q] is R, at least 1."""
     ranks = np.arange(1, hits.shape[1] + 1)
-    precision = np.cumsum(hits, axis=1) / ranks
-    counted = hits & (ranks <= relevant[:, None])
-    map_at_r = (precision * counted).sum(axis=1) / relevant
+    within = ranks <= relevant[:, None]
+    counted = hits & within
+    map_at_r = (np.cumsum(hits, axis=1) / ranks * counted).sum(axis=1) / relevant
+    seen = hits & (ranks <= np.maximum(relevant, _DEEPEST)[:, None])
+    mrr = np.where(seen.any(axis=1), 1.0 / (1 + seen.argmax(axis=1)), 0.0)
+    gains = 1.0 / np.log2(ranks + 1)
+    ideal = np.cumsum(gains)[np.minimum(relevant, hits.shape[1]) - 1]
     first_ten = hits[:, :_DEEPEST].any(axis=1)
-    return np.stack([hits[:, 0], hits[:, :5].sum(axis=1) / 5, first_ten, map_at_r], axis=1)
+    columns = [hits[:, 0], hits[:, :5].sum(axis=1) / 5, first_ten, map_at_r]
+    return np.stack([*columns, counted.sum(axis=1) / relevant, mrr, (gains * counted).sum(axis=1) / ideal], axis=1)

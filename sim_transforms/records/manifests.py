@@ -102,18 +102,38 @@ def example_file(shard: int, shards: int, compression: str) -> str:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """Pairs of validation items up to a distance, beyond that of the bin before.
+
+    Attributes:
+        max_distance: of the bin.
+        pairs: how many.
+        precision: share of them that are of one class.
+    """
+
+    max_distance: float
+    pairs: int
+    precision: float
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Threshold under which a neighbour counts as a match.
 
     Attributes:
         max_distance: distance as the commands show it (cosine = 1 - cos).
-        target_precision, precision, recall: of validation pairs at that distance.
+        target_precision: null where the threshold is that of the best F1.
+        precision, recall: of validation pairs at that distance.
+        f1: of them; 0 of models that were trained before it was told.
+        reliability: what a distance means: bins of validation pairs, the nearest first.
     """
 
     max_distance: float
-    target_precision: float
+    target_precision: float | None
     precision: float
     recall: float
+    f1: float = 0.0
+    reliability: tuple[ReliabilityBin, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,8 @@ class AugmentSettings:
         gain_db: of sounds: louder or quieter by up to so many dB.
         mix: of sounds: the largest share at which another clip of the batch is mixed in, 0 for none.
         time_mask, frequency_mask: of sounds: the largest share of the spectra, and of the bands, that is hidden.
+        turned_classes: of pictures: the share of the draws in which a class is turned by a quarter, a half or three
+            quarters and counts as another class (only with a metric loss).
         local_crops: further small crops of each picture (multi-crop), for `swav`.
         local_scale: the largest share of the area that such a crop keeps.
     """
@@ -125,11 +127,12 @@ class AugmentSettings:
     mix: float = 0.0
     time_mask: float = 0.0
     frequency_mask: float = 0.0
+    turned_classes: float = 0.0
     local_crops: int = 0
     local_scale: float = 0.4
 
     def __post_init__(self) -> None:
-        for name in ("shift", "zoom", "contrast", "saturation", "mix", "time_mask", "frequency_mask"):
+        for name in ("shift", "zoom", "contrast", "saturation", "mix", "time_mask", "frequency_mask", "turned_classes"):
             share(name, getattr(self, name))
         for name in ("turn", "brightness", "hue", "blur", "gain_db", "local_crops"):
             at_least(name, getattr(self, name), 0)
@@ -156,6 +159,10 @@ class TrainSettings:
         semi: items without a label take part in the self-supervised term, as many of a batch as have one.
         backbone, augment: network and views.
         embedding_size: of the output.
+        view_size: of these dimensions so many are for the self-supervised term alone and the others for the metric loss
+            alone; `auto` is half of them, 0 has both shape all.
+        metric_share: of the cosine of two embeddings, what the dimensions of the metric loss make out, where they are
+            apart.
         classes_per_batch, examples_per_class: P and K of the balanced batches.
         small_classes: classes of fewer than K examples repeat them within a batch, or are left out.
         epochs: at most.
@@ -166,6 +173,8 @@ class TrainSettings:
         warmup: share of the steps.
         proxy_learning_rate: of proxies and prototypes, as a multiple of learning_rate.
         weight_decay: of AdamW, 0 for Adam.
+        average: the model is an exponential mean of the weights of all steps, of which each step keeps this share; 0
+            takes the weights of the last step.
         accumulate: batches whose gradients are averaged before a step.
         precision: float32, or mixed (bfloat16 on CPUs, float16 on GPUs, float32 weights).
         devices: `one`, or `all` GPUs of the machine (each batch is shared out).
@@ -197,6 +206,8 @@ class TrainSettings:
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     embedding_size: int = 64
+    view_size: int | Literal["auto"] = "auto"
+    metric_share: float = 0.6
     classes_per_batch: int = 6
     examples_per_class: int = 10
     small_classes: Literal["repeat", "leave_out"] = "repeat"
@@ -208,6 +219,7 @@ class TrainSettings:
     warmup: float = 0.05
     proxy_learning_rate: float = 10.0
     weight_decay: float = 0.0
+    average: float = 0.98
     accumulate: int = 1
     precision: Literal["float32", "mixed"] = "float32"
     devices: Literal["one", "all"] = "one"
@@ -236,7 +248,8 @@ class TrainSettings:
             _above_zero(name, getattr(self, name))
         for name in ("self_supervised_weight", "memory", "weight_decay", "gate_margin"):
             at_least(name, getattr(self, name), 0)
-        share("warmup", self.warmup)
+        for name in ("warmup", "metric_share", "average"):
+            share(name, getattr(self, name))
         if not 0.0 < self.validation_share < 1.0:
             raise ValueError("validation_share: a share between 0 and 1 is expected")
         if self.calibrate_precision is not None and not 0.0 < self.calibrate_precision < 1.0:
@@ -245,7 +258,19 @@ class TrainSettings:
             raise ValueError("train_labels: all, or at least two different labels are expected")
         self._check_terms()
 
+    @property
+    def own_view_size(self) -> int:
+        """Dimensions of the self-supervised term: `view_size` where there are two terms to keep apart, else 0."""
+        if "none" in (self.loss, self.self_supervised):
+            return 0
+        return self.embedding_size // 2 if self.view_size == "auto" else self.view_size
+
     def _check_terms(self) -> None:
+        most = self.embedding_size - 2
+        if self.view_size != "auto" and not 0 <= self.view_size <= most:
+            raise ValueError(f"view_size: auto, or from 0 to {most} (train.embedding_size less 2) is expected")
+        if self.average == 1.0:
+            raise ValueError("average: a share from 0 to below 1 is expected")
         if self.loss == "none" and self.self_supervised == "none":
             raise ValueError(f"loss: one of {get_args(LossName)[:-1]}, or a train.self_supervised, is expected")
         if self.semi and "none" in (self.loss, self.self_supervised):

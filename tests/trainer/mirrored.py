@@ -3,17 +3,19 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from trainer.backbones.stages import Network
-from trainer.losses.make import make_loss
-from trainer.self_supervised.make import make_objective
 
 from sim_transforms.settings.training import TrainSettings
+from trainer.backbones.stages import Network
 from trainer.devices import MirroredDevices, OneDevice
 from trainer.learner import Learner, Terms
+from trainer.losses.make import make_loss
+from trainer.model import MetricEmbedding
+from trainer.self_supervised.make import make_objective
 
 SIZE, ITEMS, CLASSES = 8, 16, 4
 
@@ -29,10 +31,11 @@ def steps(kind: str, output: Path) -> None:
         with devices.scope():
             inputs = keras.Input((6,))
             hidden = keras.layers.Dense(12, activation="tanh")(inputs)
-            vectors = keras.layers.UnitNormalization()(keras.layers.Dense(SIZE)(hidden))
-            model = keras.Model(inputs, vectors)
+            model = keras.Model(inputs, MetricEmbedding(SIZE)(hidden))
             terms = _terms(kind, model, settings)
-        learner = Learner(Network(model, ()), terms, lambda x, seed: [x, x * 1.1], settings, 20, devices)
+        learner = Learner(
+            Network(model, ()), terms, lambda x, classes, seed: ([x, x * 1.1], classes), settings, 20, devices
+        )
         generator = np.random.default_rng(0)
         for number in range(8):
             features = generator.normal(size=(ITEMS, 6)).astype(np.float32)
@@ -40,22 +43,24 @@ def steps(kind: str, output: Path) -> None:
         np.savez(output / f"{name}.npz", loss=told["loss"], **{str(n): w for n, w in enumerate(model.get_weights())})
 
 
+def _views(features: Any, classes: Any, seed: Any) -> tuple[list[Any], Any]:
+    return [features, features * 1.1], classes
+
+
 def _terms(kind: str, model: keras.Model, settings: TrainSettings) -> Terms:
     if kind in ("byol", "swav", "barlow_twins", "simclr"):
-        objective = make_objective(kind, settings.temperature, settings.augment)
-        objective.build_for(model, 0)
+        objective = make_objective(replace(settings, self_supervised=kind))
+        objective.build_for(model, SIZE, lambda vectors: vectors, 0)
         return Terms(None, objective)
     memory = 32 if kind == "memory" else 0
     metric = make_loss(
         "contrastive" if memory else kind,
-        distance="auto",
-        miner="auto",
-        reducer="auto",
-        memory=memory,
-        dimension=SIZE,
-        classes=CLASSES,
-        seed=0,
-        options={},
+        {"distance": "auto", "miner": "auto", "reducer": "auto"},
+        {},
+        memory,
+        SIZE,
+        CLASSES,
+        0,
     )
     return Terms(metric, None)
 

@@ -54,20 +54,20 @@ APPLICATIONS = {
 
 
 def application_model(
-    name: str, shape: tuple[int, ...], embedding_size: int, pooling: Pooling, moments: Moments | None
+    name: str, shape: tuple[int, ...], head: MetricEmbedding, pooling: Pooling, moments: Moments | None
 ) -> keras.Model:
     """A network of `keras.applications` with seeded random weights, without its top, pooled, then our head.
 
     Args:
         name: in APPLICATIONS.
         shape: (height, width, channels) of the features.
-        embedding_size: of the output.
+        head: the embedding.
         pooling: from places to one vector.
         moments: mean and deviation that were taken off the features, a channel, 0 to 255; null for ImageNet's.
 
     Returns:
-        A model [b, *shape] float32 -> [b, embedding_size] float32, unit length; all layers directly in it, under names
-        that are the same in every run.
+        A model [b, *shape] float32 -> [b, size of the head] float32, unit length; all layers directly in it, under
+        names that are the same in every run.
 
     Raises:
         UsageError: pictures that are too small, or have neither one nor three channels.
@@ -80,7 +80,7 @@ def application_model(
     options = {"include_preprocessing": False} if application.prepares else {}
     construct = getattr(keras.applications, application.constructor)
     places = construct(include_top=False, weights=None, input_tensor=pixels, **options).output
-    vectors = MetricEmbedding(embedding_size, name="embedding")(pooled(places, pooling))
+    vectors = head(pooled(places, pooling))
     return with_stable_names(keras.Model(inputs, vectors, name="ruiji"))
 
 

@@ -8,7 +8,7 @@ from trainer.backbones.pooling import Pooling, pooled
 from trainer.model import MetricEmbedding
 
 
-def convolutional_model(shape: tuple[int, ...], embedding_size: int, pooling: Pooling = "flatten") -> keras.Model:
+def convolutional_model(shape: tuple[int, ...], head: MetricEmbedding, pooling: Pooling = "flatten") -> keras.Model:
     """Three 3x3 convolutions with batch normalisation, halved in between, flattened, then the head.
 
     Flattened rather than averaged over places: where a stroke stands is what tells classes apart that were never
@@ -16,11 +16,11 @@ def convolutional_model(shape: tuple[int, ...], embedding_size: int, pooling: Po
 
     Args:
         shape: (height, width, channels) of the features, at least 4 x 4.
-        embedding_size: of the output.
+        head: the embedding.
         pooling: what is done instead of flattening.
 
     Returns:
-        A model [b, *shape] float32 -> [b, embedding_size] float32, unit length.
+        A model [b, *shape] float32 -> [b, size of the head] float32, unit length.
     """
     inputs = keras.Input(shape, name="features")
     hidden = inputs
@@ -31,7 +31,7 @@ def convolutional_model(shape: tuple[int, ...], embedding_size: int, pooling: Po
         if block < 2:
             hidden = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{block}")(hidden)
     hidden = pooled(_at_most_places(hidden, 8) if pooling == "flatten" else hidden, pooling)
-    return keras.Model(inputs, MetricEmbedding(embedding_size, name="embedding")(hidden), name="ruiji")
+    return keras.Model(inputs, head(hidden), name="ruiji")
 
 
 def _at_most_places(hidden: Any, places: int) -> Any:

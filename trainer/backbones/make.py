@@ -13,6 +13,7 @@ from trainer.backbones.pooling import Pooling
 from trainer.backbones.sound import sound_model
 from trainer.backbones.stages import Network, stages_of
 from trainer.backbones.weights import load_weights
+from trainer.model import MetricEmbedding
 
 _SMALL = r"(?:conv|norm|relu|pool)(?P<block>\d)$"
 
@@ -61,8 +62,9 @@ def make_network(
 
 
 def _model(name: str, shape: tuple[int, ...], settings: TrainSettings, moments: Moments | None) -> keras.Model:
-    chosen, size = settings.backbone.pooling, settings.embedding_size
+    chosen = settings.backbone.pooling
+    head = MetricEmbedding(settings.embedding_size, settings.own_view_size, settings.metric_share)
     if name in APPLICATIONS:
-        return application_model(name, shape, size, "gem" if chosen == "auto" else chosen, moments)
+        return application_model(name, shape, head, "gem" if chosen == "auto" else chosen, moments)
     pooling: Pooling = "flatten" if chosen == "auto" else chosen
-    return sound_model(shape, size, pooling) if name == "sound" else convolutional_model(shape, size, pooling)
+    return sound_model(shape, head, pooling) if name == "sound" else convolutional_model(shape, head, pooling)

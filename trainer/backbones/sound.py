@@ -8,18 +8,18 @@ from trainer.backbones.pooling import GeneralizedMean, Pooling
 from trainer.model import MetricEmbedding
 
 
-def sound_model(shape: tuple[int, ...], embedding_size: int, pooling: Pooling = "flatten") -> keras.Model:
+def sound_model(shape: tuple[int, ...], head: MetricEmbedding, pooling: Pooling = "flatten") -> keras.Model:
     """Four convolutions with batch normalisation, each halving time and frequency, then mean and maximum over time.
 
     Frequencies stay apart up to the head: what sounds an octave higher is another sound.
 
     Args:
         shape: (frames, mel bands, 1) of the features.
-        embedding_size: of the output.
+        head: the embedding.
         pooling: over time: `flatten` is mean and maximum beside each other, the others are one of their own.
 
     Returns:
-        A model [b, *shape] float32 -> [b, embedding_size] float32, unit length.
+        A model [b, *shape] float32 -> [b, size of the head] float32, unit length.
     """
     inputs = keras.Input(shape, name="features")
     hidden = inputs
@@ -28,7 +28,7 @@ def sound_model(shape: tuple[int, ...], embedding_size: int, pooling: Pooling = 
         hidden = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{block}")(hidden)
         hidden = keras.layers.ReLU(name=f"relu{block}")(hidden)
     joined = _over_time(hidden, pooling)
-    return keras.Model(inputs, MetricEmbedding(embedding_size, name="embedding")(joined), name="ruiji")
+    return keras.Model(inputs, head(joined), name="ruiji")
 
 
 def _over_time(hidden: Any, pooling: Pooling) -> Any:

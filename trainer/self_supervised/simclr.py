@@ -1,8 +1,10 @@
-"""NT-Xent, the loss of SimCLR (Chen et al. 2020, "A Simple Framework for Contrastive Learning")."""
+"""SimCLR (Chen et al. 2020, "A Simple Framework for Contrastive Learning"): NT-Xent on the embeddings themselves."""
 
 from typing import Any
 
 from keras import ops
+
+from trainer.self_supervised.objective import ViewObjective
 
 
 def nt_xent(first: Any, second: Any, temperature: float) -> Any:
@@ -22,3 +24,16 @@ def nt_xent(first: Any, second: Any, temperature: float) -> Any:
     other = ops.concatenate([ops.arange(count, 2 * count), ops.arange(count)], axis=0)
     chosen = ops.take_along_axis(logits, ops.expand_dims(other, 1), axis=1)[:, 0]
     return ops.mean(ops.logsumexp(logits, axis=1) - chosen)
+
+
+class SimClr(ViewObjective):
+    """`nt_xent` of the two views; no head, because what it shapes is what is searched."""
+
+    def __init__(self, temperature: float = 0.2) -> None:
+        super().__init__("simclr")
+        self.temperature = temperature
+
+    def call(self, vectors: list[Any], features: list[Any]) -> Any:
+        """The loss."""
+        first, second = vectors
+        return nt_xent(first, second, self.temperature)

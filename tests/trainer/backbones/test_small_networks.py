@@ -7,6 +7,7 @@ from sim_transforms.errors import UsageError
 from tests.trainer.backbones.networks import assert_saves_and_loads_the_same, features, network, shake
 from trainer.backbones.convolutional import convolutional_model
 from trainer.backbones.sound import sound_model
+from trainer.model import MetricEmbedding
 
 CONVOLUTIONAL = {
     "conv0/kernel": (3, 3, 1, 32), "norm0/gamma": (32,), "norm0/beta": (32,),
@@ -21,12 +22,16 @@ CONVOLUTIONAL = {
 
 @pytest.mark.parametrize("shape", [(4, 4, 1), (16, 16, 1), (33, 20, 3), (96, 96, 3)])
 def test_convolutional_model_any_shape_saves_and_loads_the_same(shape: tuple[int, ...], tmp_path) -> None:
-    assert_saves_and_loads_the_same(convolutional_model(shape, 8), features(2, *shape), tmp_path / "model.keras")
+    assert_saves_and_loads_the_same(
+        convolutional_model(shape, MetricEmbedding(8)), features(2, *shape), tmp_path / "model.keras"
+    )
 
 
 @pytest.mark.parametrize("shape", [(17, 16, 1), (63, 40, 1), (100, 64, 1)])
 def test_sound_model_any_shape_saves_and_loads_the_same(shape: tuple[int, ...], tmp_path) -> None:
-    assert_saves_and_loads_the_same(sound_model(shape, 8), features(2, *shape), tmp_path / "model.keras")
+    assert_saves_and_loads_the_same(
+        sound_model(shape, MetricEmbedding(8)), features(2, *shape), tmp_path / "model.keras"
+    )
 
 
 @pytest.mark.parametrize("sound", [False, True])
@@ -39,7 +44,7 @@ def test_small_network_of_another_pooling_saves_and_loads_the_same(pooling: str,
 
 
 def test_convolutional_model_has_the_weights_that_fingerprints_were_made_of() -> None:
-    model = convolutional_model((16, 16, 1), 8)
+    model = convolutional_model((16, 16, 1), MetricEmbedding(8))
     assert {weight.path: tuple(weight.shape) for weight in model.weights} == CONVOLUTIONAL
     assert [weight.path for weight in model.weights] == list(CONVOLUTIONAL)
 

@@ -16,7 +16,7 @@ def _labels(seed: int, rows: int, classes: int) -> list[str]:
 
 
 def _loop(queries, query_labels, gallery, gallery_labels, exclude_self: bool) -> dict[str, float]:
-    sums, scored = np.zeros(4), 0
+    sums, scored = np.zeros(7), 0
     for i, (query, label) in enumerate(zip(queries, query_labels, strict=True)):
         distances = ((gallery.astype(np.float64) - query) ** 2).sum(axis=1)
         ranked = [j for j in np.argsort(distances, kind="stable") if not (exclude_self and j == i)]
@@ -26,8 +26,12 @@ def _loop(queries, query_labels, gallery, gallery_labels, exclude_self: bool) ->
         scored += 1
         of_class = sum(hits)
         at_r = sum(sum(hits[: r + 1]) / (r + 1) for r in range(of_class) if hits[r]) / of_class
-        sums += (hits[0], sum(hits[:5]) / 5, any(hits[:10]), at_r)
-    names = ("precision_at_1", "precision_at_5", "recall_at_10", "map_at_r")
+        first = next((1 / (r + 1) for r in range(max(of_class, 10)) if r < len(hits) and hits[r]), 0.0)
+        gains = [1 / np.log2(r + 2) for r in range(of_class)]
+        ndcg = sum(gain for gain, hit in zip(gains, hits, strict=False) if hit) / sum(gains)
+        precision_at_r = sum(hits[:of_class]) / of_class
+        sums += (hits[0], sum(hits[:5]) / 5, any(hits[:10]), at_r, precision_at_r, first, ndcg)
+    names = ("precision_at_1", "precision_at_5", "recall_at_10", "map_at_r", "r_precision", "mrr", "bndcg")
     means = dict(zip(names, sums / scored, strict=True))
     return {**means, "queries": scored, "queries_without_relevant": len(queries) - scored}
 

@@ -1,37 +1,23 @@
-"""Views of pictures: a random shift, turn and zoom (each axis on its own) an item, drawn from a seed alone."""
+"""A random shift, turn and zoom (each axis on its own) of every picture, drawn from a seed alone."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Strengths of the random affine map.
-
-    Attributes:
-        shift: share of height and width, to each side.
-        turn: radians, to each side.
-        zoom: share, larger and smaller, each axis on its own.
-    """
-
-    shift: float = 0.08
-    turn: float = 0.15
-    zoom: float = 0.1
+from sim_transforms.settings.training import AugmentSettings
 
 
-def augment(features: Any, seed: Any, strength: Augmentation) -> Any:
+def affine(features: Any, seed: Any, strength: AugmentSettings) -> Any:
     """[b, h, w, c] float32 -> the same shape; what comes in from outside is as dark as the darkest pixel.
 
     Args:
         features: the batch.
         seed: [2] int32; the same seed gives the same views.
-        strength: of the map.
+        strength: `shift`, `turn` and `zoom`.
     """
     count = tf.shape(features)[0]
     draws = tf.random.stateless_uniform([5, count], seed, -1.0, 1.0)
-    transforms = _affine(draws, tf.cast(tf.shape(features)[1:3], tf.float32), strength)
+    transforms = _coefficients(draws, tf.cast(tf.shape(features)[1:3], tf.float32), strength)
     ground = tf.reduce_min(features, axis=[0, 1, 2])
     return ground + tf.raw_ops.ImageProjectiveTransformV3(
         images=features - ground,
@@ -43,7 +29,7 @@ def augment(features: Any, seed: Any, strength: Augmentation) -> Any:
     )
 
 
-def _affine(draws: Any, size: Any, strength: Augmentation) -> Any:
+def _coefficients(draws: Any, size: Any, strength: AugmentSettings) -> Any:
     """[5, b] draws from -1 to 1 -> [b, 8] coefficients of maps around the middle of the picture."""
     turn = draws[0] * strength.turn
     wide, high = 1.0 + draws[1] * strength.zoom, 1.0 + draws[2] * strength.zoom
