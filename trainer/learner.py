@@ -66,7 +66,7 @@ class Learner:
             self._make_optimizers()
             # Of all weights, the statistics of batch normalisation too, which belong to them.
             self._averages = [keras.Variable(weight, trainable=False) for weight in self._averaged()]
-        self._compiled = tf.function(self._run)
+        self._compiled = tf.function(self._run, autograph=False)
 
     def _make_optimizers(self) -> None:
         settings, steps = self._settings, self._steps
@@ -88,7 +88,7 @@ class Learner:
     def begin_epoch(self, epoch: int) -> None:
         """Freezes and unfreezes layers as the settings have it."""
         if self.network.set_epoch(epoch):
-            self._compiled = tf.function(self._run)
+            self._compiled = tf.function(self._run, autograph=False)
 
     def step(self, features: Any, classes: Array, number: int) -> dict[str, float]:
         """One step on a batch; `number` counts the steps before it.

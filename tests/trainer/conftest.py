@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines.small_catalogs import ONE_PROCESS, configuration, digits_catalog, ruiji
-from tests.pipelines.sound_catalogs import sounds_catalog
+from tests.pipelines.sound_catalogs import sounds_catalog, write_rows
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +26,9 @@ def digit_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sound_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`examples/` of clips of melodies of three classes."""
     folder = tmp_path_factory.mktemp("sounds")
-    sounds_catalog(folder, 12)
+    write_rows(folder / "media" / "catalog.csv", sounds_catalog(folder / "media", 12))
     media = {"kind": "audio", "sample_rate": 8000, "seconds": 1.0, "hop_seconds": 0.5, "window": 512, "step": 256}
-    return _preprocess(folder, configuration(folder, folder / "catalog.csv", media={**media, "mel_bands": 32}))
+    return _preprocess(folder, configuration(folder, folder / "media" / "catalog.csv", media={**media, "mel_bands": 32}))
 
 
 def _preprocess(folder: Path, config: Path) -> Path:
