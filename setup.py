@@ -29,6 +29,7 @@ REQUIREMENTS = [
     "tensorflow-transform==1.21.0",
     "tfx-bsl==1.21.0",
     "keras>=3.15,<4",
+    "h5py>=3.14",
     "nmslib==2.1.2",
     "llvmlite>=0.48",
     "numba>=0.68",

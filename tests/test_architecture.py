@@ -62,7 +62,7 @@ PUBLIC = {
         "new_holder",
         "store_seconds",
     },
-    "trainer.task": {"train", "steps_per_epoch", "embed_rows"},
+    "trainer.task": {"train", "score", "fitted_model", "untrained_model", "make_learner"},
 }
 
 

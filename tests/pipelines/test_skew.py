@@ -18,7 +18,8 @@ from sim_transforms.records.manifests import ModelManifest
 from tests.pipelines.small_catalogs import TWO_PROCESSES, configuration, digits_catalog, ruiji
 from tests.unit.media.sounds import melody
 from trainer.dataset import FeatureReader
-from trainer.sampler import RecordReader, load_places
+from trainer.places import load_places
+from trainer.records import RecordReader
 
 pytestmark = pytest.mark.slow
 
@@ -75,10 +76,10 @@ def test_features_do_not_depend_on_what_else_is_in_the_batch(work: Path) -> None
     examples = work / "examples"
     manifest = ModelManifest.load(work / "model")
     places = load_places(examples)
-    reader, records = FeatureReader(examples), RecordReader(examples, DecodedMedia(examples).manifest)
+    reader, records = FeatureReader(examples), RecordReader.of_examples(examples, DecodedMedia(examples).manifest)
     of_records = np.concatenate([reader.features([records.read(places, row)]).numpy() for row in range(len(places))])
     records.close()
-    assert list(places.item_ids) == ids
+    assert places.item_ids.to_pylist() == ids
     assert of_records.shape == (len(ids), *manifest.media.feature_shape)
     media = [item.tobytes() for item in stored]
     whole = reader.features_of_media(media).numpy()

@@ -28,7 +28,9 @@ def sound_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sounds")
     write_rows(folder / "media" / "catalog.csv", sounds_catalog(folder / "media", 12))
     media = {"kind": "audio", "sample_rate": 8000, "seconds": 1.0, "hop_seconds": 0.5, "window": 512, "step": 256}
-    return _preprocess(folder, configuration(folder, folder / "media" / "catalog.csv", media={**media, "mel_bands": 32}))
+    return _preprocess(
+        folder, configuration(folder, folder / "media" / "catalog.csv", media={**media, "mel_bands": 32})
+    )
 
 
 def _preprocess(folder: Path, config: Path) -> Path:
