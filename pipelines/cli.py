@@ -20,6 +20,7 @@ class Argument:
         switch: it takes no value.
         optional: a place that may be left empty.
         several: a place that takes one word or more.
+        metavars: of a flag that takes so many words.
         dest: under which name its value is kept; its own where not given.
     """
 
@@ -32,6 +33,7 @@ class Argument:
     switch: bool = False
     optional: bool = False
     several: bool = False
+    metavars: tuple[str, ...] = ()
     dest: str | None = None
 
 
@@ -188,7 +190,20 @@ COMMANDS = (
         ),
         needs_config=False,
     ),
-    Command("evaluate", "retrieval quality on known and unseen classes, raw media beside it", "run", "evaluate"),
+    Command(
+        "evaluate",
+        "retrieval quality on known and unseen classes, raw media beside it",
+        "run",
+        "evaluate",
+        (
+            Argument(
+                "--compare",
+                "two models' folders: their metrics on the examples side by side, and whose neighbours changed",
+                metavars=("A", "B"),
+            ),
+        ),
+        examples=("ruiji evaluate --config configs/digits.yaml --compare work/old/model work/digits/model",),
+    ),
     Command(
         "search",
         "nearest items of a media file, an item or a vector",
@@ -317,6 +332,9 @@ def _add_argument(parser: "_Parser", argument: Argument) -> None:
         parser.add_argument(argument.dest or argument.name, metavar=argument.name, help=argument.help, nargs=places)
     elif argument.switch:
         parser.add_argument(argument.name, help=argument.help, action="store_true")
+    elif argument.metavars:
+        words = len(argument.metavars)
+        parser.add_argument(argument.name, help=argument.help, nargs=words, metavar=argument.metavars)
     else:
         parser.add_argument(
             argument.name,

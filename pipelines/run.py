@@ -143,14 +143,19 @@ def index(main: Main) -> None:
 
 
 def evaluate(main: Main) -> None:
-    """`ruiji evaluate`."""
+    """`ruiji evaluate [--compare A B]`."""
     settings = main.settings()
     stages = Stages(main, settings)
+    if main.arguments.compare:
+        from sim_transforms.commands.compare_models import compare_models, comparison_text
+
+        compared = compare_models(stages.examples, *map(Path, main.arguments.compare))
+        return main.answer(compared, comparison_text(compared))
     with workdir_lock(stages.workdir):
         result = Runner(main, settings, stages).evaluate()
     from sim_transforms.commands.summary import evaluation_text
 
-    main.answer(result.results, evaluation_text(result.results))
+    return main.answer(result.results, evaluation_text(result.results))
 
 
 def _pairs(values: dict[str, Any]) -> str:

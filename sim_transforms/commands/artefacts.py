@@ -81,6 +81,12 @@ class DecodedMedia:
         """Of all records, in the order of offsets.parquet: by shard and place, so that clips follow by their starts."""
         return list(self._places)
 
+    def items(self) -> EmbeddedItems:
+        """All items, in the order of offsets.parquet, without vectors ([n, 0])."""
+        table = pq.read_table(self._examples / "offsets.parquet", columns=["item_id", "label", "split"])
+        ids, labels, splits = (np.array(column.to_pylist(), dtype=str) for column in table.columns)
+        return EmbeddedItems(ids, labels, splits, np.zeros((len(ids), 0), np.float32))
+
     def pixels(self, item_ids: Sequence[str]) -> Array:
         """[n, *shape] of the decoded media's dtype, of clips samples; raises NotFound for an item that is not there."""
         return np.stack([self._one(item_id) for item_id in item_ids])
