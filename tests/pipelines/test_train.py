@@ -58,7 +58,14 @@ def test_train_killed_twice_gives_the_model_of_an_undisturbed_run(prepared: Path
 def test_train_a_model_that_is_worse_is_refused_and_the_one_in_use_stays(prepared: Path) -> None:
     _train(prepared, "gate")
     before = (prepared / "gate" / "model" / "manifest.json").read_bytes()
-    worse = ("--set", "train.learning_rate=0.000000001", "--set", "train.select_by=map_at_r", "--set", "train.average=0")
+    worse = (
+        "--set",
+        "train.learning_rate=0.000000001",
+        "--set",
+        "train.select_by=map_at_r",
+        "--set",
+        "train.average=0",
+    )
     done = _train(prepared, "gate", *worse, expect=1)
     assert "map_at_r" in done.stderr
     assert "worse on" in done.stderr
