@@ -14,6 +14,7 @@ from tests.contracts.gcs_server import Gate
 from trainer.backbones.convolutional import convolutional_model
 from trainer.backbones.make import make_network
 from trainer.backbones.weights import fetch_weights
+from trainer.model import MetricEmbedding
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def test_fetch_weights_that_no_bucket_holds_names_the_address(gcs: GcsStore) -> 
 
 
 def test_make_network_with_weights_of_a_bucket_is_that_of_the_file(gcs: GcsStore, tmp_path: Path) -> None:
-    earlier = convolutional_model((16, 16, 1), 8)
+    earlier = convolutional_model((16, 16, 1), MetricEmbedding(8))
     earlier.save(tmp_path / "model.keras")
     gcs.upload(tmp_path / "model.keras", "model.keras")
     os.unlink(tmp_path / "model.keras")
