@@ -143,10 +143,8 @@ def figures_of(row: str, items: Items, seed: int, found: tuple[Array, float | No
         if not len(rows):
             told[name] = {}
             continue
-        whole = _retrieval(vectors, items.labels, rows, gallery, space)
-        few = [
-            _retrieval(vectors, items.labels, rows, drawn, space) for drawn in _small_galleries(items, gallery, seed)
-        ]
+        whole = retrieval(vectors, items.labels, rows, gallery, space)
+        few = [retrieval(vectors, items.labels, rows, drawn, space) for drawn in _small_galleries(items, gallery, seed)]
         told[name] = {
             "precision_at_1": whole["precision_at_1"],
             "map_at_r": whole["map_at_r"],
@@ -155,7 +153,8 @@ def figures_of(row: str, items: Items, seed: int, found: tuple[Array, float | No
     return Figures(row, seed, told["known"], told["unseen"], seconds)
 
 
-def _retrieval(vectors: Array, labels: Array, queries: Array, gallery: Array, space: str) -> dict[str, float]:
+def retrieval(vectors: Array, labels: Array, queries: Array, gallery: Array, space: str) -> dict[str, float]:
+    """Metrics of some rows among others."""
     return retrieval_metrics(
         vectors[queries], labels[queries].tolist(), vectors[gallery], labels[gallery].tolist(), space
     )

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.losses import Items, prepare, settings_of
+from benchmarks.losses import Items, prepare, retrieval, settings_of
 from benchmarks.processes import ROOT, SELDOM_SECONDS, run_measured
 from benchmarks.tables import describe_machine, machine_line, markdown_table, notify, section, shown, write_json
 from sim_transforms.settings.training import AugmentSettings, TrainSettings
@@ -67,9 +67,7 @@ def write_features(items: Items, path: Path) -> None:
     from trainer.training_data import TrainingData
 
     data = TrainingData(items.folder, settings_for(600))
-    features = np.concatenate(
-        [np.asarray(data.features(rows)) for rows in np.array_split(np.arange(len(items.labels)), 8)]
-    )
+    features = data.embed(np.asarray, np.arange(len(items.labels)))
     labels = items.labels.astype(int)
     parts = {"train": data.training, "gallery": np.flatnonzero(items.in_gallery)}
     parts["query"] = np.flatnonzero(~items.in_gallery)
@@ -83,7 +81,6 @@ def train_ours(examples: Path, steps: int) -> dict[str, float]:
     """In this process."""
     from functools import partial
 
-    from sim_transforms.quality.retrieval import retrieval_metrics
     from trainer.fit import Watchers
     from trainer.task import fitted_model
     from trainer.training_data import TrainingData
@@ -96,10 +93,7 @@ def train_ours(examples: Path, steps: int) -> dict[str, float]:
     seconds = time.perf_counter() - began
     rows, in_train = np.arange(data.count), data.in_train
     vectors, labels = data.embed(partial(model, training=False), rows), np.array(data.labels_of(rows))
-    gallery, queries = np.flatnonzero(in_train), np.flatnonzero(~in_train)
-    metrics = retrieval_metrics(
-        vectors[queries], labels[queries].tolist(), vectors[gallery], labels[gallery].tolist(), "cosine"
-    )
+    metrics = retrieval(vectors, labels, np.flatnonzero(~in_train), np.flatnonzero(in_train), "cosine")
     data.close()
     return {"fit_seconds": seconds, **{name: metrics[name] for name in ("precision_at_1", "map_at_r")}}
 

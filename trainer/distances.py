@@ -4,16 +4,18 @@ Each answers twice: as a distance (small is near) for losses that are stated in 
 near) for those that are stated in similarities. All arithmetic is in float32, whatever comes in.
 """
 
-from typing import Any, Self
+from typing import Any
 
 import keras
 from keras import ops
+
+from trainer.configured import Configured
 
 # Under a root it keeps the gradient finite: at two equal points a distance has none of its own.
 _TINY = 1e-12
 
 
-class Distance:
+class Distance(Configured):
     """Between the rows of two matrices."""
 
     def __call__(self, a: Any, b: Any) -> Any:
@@ -27,15 +29,6 @@ class Distance:
     def between(self, a: Any, b: Any) -> Any:
         """[n, d], [m, d] float32 -> [n, m]."""
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """Parameters, for saving."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Inverse of `get_config`."""
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="ruiji")

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +165,10 @@ class _Loop:
         """Whether two views of the validation items find each other, which asks for no label."""
         seed = tf.constant([self._settings.seed, 0], tf.int32)
 
-        def view(features: Any, number: int) -> Any:
-            return self._predict(self._learner.views(features, seed)[number])
+        def both(features: Any) -> Any:
+            return tf.concat([self._predict(view) for view in self._learner.views(features, seed)[:2]], axis=1)
 
-        first, second = (self._data.embed(partial(view, number=n), self._data.validation) for n in range(2))
+        first, second = np.split(self._data.embed(both, self._data.validation), 2, axis=1)
         return view_agreement(first, second)
 
     def _show(self, board: Board, vectors: Array, metrics: dict[str, float]) -> None:

@@ -13,8 +13,10 @@ from sim_transforms.errors import DamagedArtefact
 from sim_transforms.settings.training import TrainSettings
 from trainer.backbones.stages import Network
 from trainer.devices import Devices, OneDevice
+from trainer.distances import CosineDistance
 from trainer.losses.metric_loss import MetricLoss
 from trainer.model import MetricEmbedding
+from trainer.pairs import masked_mean, masks
 from trainer.schedule import learning_rate, optimizer
 from trainer.self_supervised.objective import ViewObjective
 
@@ -141,9 +143,11 @@ class Learner:
         latest = [weight.numpy() for weight in weights]
         for weight, average in zip(weights, self._averages, strict=True):
             weight.assign(average)
-        yield self.model
-        for weight, value in zip(weights, latest, strict=True):
-            weight.assign(value)
+        try:
+            yield self.model
+        finally:
+            for weight, value in zip(weights, latest, strict=True):
+                weight.assign(value)
 
     def _averaged(self) -> list[Any]:
         return list(self.model.weights) if self._settings.average else []
@@ -221,14 +225,6 @@ class Learner:
 
 def _distances(vectors: Any, classes: Any) -> dict[str, Any]:
     """Mean cosine distances of the pairs of one class, and of two, among the items that have a label."""
-    cosine = tf.matmul(vectors, vectors, transpose_b=True)
-    has_label = classes >= 0
-    both = tf.logical_and(has_label[:, None], has_label[None])
-    same = tf.equal(classes[:, None], classes[None])
-    itself = tf.eye(tf.shape(vectors)[0], dtype=tf.bool)
-    pairs = {"positives": both & same & ~itself, "negatives": both & ~same}
-    return {name: _mean(1.0 - cosine, tf.cast(mask, tf.float32)) for name, mask in pairs.items()}
-
-
-def _mean(values: Any, mask: Any) -> Any:
-    return tf.math.divide_no_nan(tf.reduce_sum(values * mask), tf.reduce_sum(mask))
+    positives, negatives, _ = masks(classes, classes, own=True)
+    distances = CosineDistance()(vectors, vectors)
+    return {"positives": masked_mean(distances, positives), "negatives": masked_mean(distances, negatives)}

@@ -14,12 +14,8 @@ _WITHOUT_LABELS = "knn_probe"
 
 
 def validation_metrics(vectors: Array, labels: Sequence[str]) -> dict[str, float]:
-    """Leave-one-out retrieval among [n, d] unit vectors of the validation items that have a label; empty without."""
-    labelled = [row for row, label in enumerate(labels) if label]
-    if not labelled:
-        return {}
-    names = [labels[row] for row in labelled]
-    return retrieval_metrics(vectors[labelled], names, vectors[labelled], names, "cosine", exclude_self=True)
+    """Leave-one-out retrieval among [n, d] unit vectors of the validation items."""
+    return retrieval_metrics(vectors, labels, vectors, labels, "cosine", exclude_self=True)
 
 
 def chosen_metric(metrics: Mapping[str, float], name: str) -> float:

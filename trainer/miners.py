@@ -4,17 +4,18 @@
 for losses of triplets. Choosing has no gradient.
 """
 
-from typing import Any, Self
+from typing import Any
 
 import keras
 from keras import ops
 
+from trainer.configured import Configured
 from trainer.pairs import Pairs, any_of
 
 _FAR = 1e9
 
 
-class Miner:
+class Miner(Configured):
     """All pairs count; each positive pair meets the anchor's nearest negative."""
 
     def select(self, pairs: Pairs) -> Pairs:
@@ -32,15 +33,6 @@ class Miner:
     def variables(self) -> list[Any]:
         """What a resumed training must restore."""
         return []
-
-    def get_config(self) -> dict[str, Any]:
-        """Parameters, for saving."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Inverse of `get_config`."""
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="ruiji")

@@ -1,28 +1,20 @@
 """From the losses of anchors to one number."""
 
-from typing import Any, Self
+from typing import Any
 
 import keras
 from keras import ops
 
+from trainer.configured import Configured
 from trainer.pairs import masked_mean
 
 
-class Reducer:
+class Reducer(Configured):
     """A way to put the losses of a batch together."""
 
     def __call__(self, values: Any, counted: Any) -> Any:
         """[n] float32 losses and which of them count, [n] bool -> scalar; 0 where none does."""
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """Parameters, for saving."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Inverse of `get_config`."""
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="ruiji")

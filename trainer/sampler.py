@@ -77,25 +77,27 @@ class BalancedSampler:
         part: Part | None = None,
     ) -> None:
         """Sorts the rows by class; no example is read."""
-        self._members = _members(numbers, rows, seed, part or Part())
+        classes_of = _members(numbers, rows, seed, part or Part())
         if small_classes == "leave_out":
-            self._members = [members for members in self._members if len(members) >= examples]
-        if len(self._members) < 2:
+            classes_of = [members for members in classes_of if len(members) >= examples]
+        if len(classes_of) < 2:
             raise UsageError(
-                f"train.examples_per_class: found {len(self._members)} classes with {examples} examples to draw from; "
+                f"train.examples_per_class: found {len(classes_of)} classes with {examples} examples to draw from; "
                 "at least two are expected: lower it, or set train.small_classes to repeat"
             )
-        self._classes, self._examples, self._seed = min(classes, len(self._members)), examples, seed
+        self._walks = [_Walk(members, (seed, _EXAMPLES, place)) for place, members in enumerate(classes_of)]
+        self._classes, self._examples, self._seed = min(classes, len(classes_of)), examples, seed
         self._batch = 0
-        self._drawn = np.zeros(len(self._members), np.int64)
-        self._orders: dict[int, tuple[int, Array]] = {}
+        self._drawn = np.zeros(len(classes_of), np.int64)
 
     def draw(self) -> Array:
         """[P * K] int64 rows of the next batch, class by class."""
         generator = np.random.default_rng([self._seed, _CLASSES, self._batch])
-        chosen = np.sort(generator.choice(len(self._members), self._classes, replace=False))
+        chosen = np.sort(generator.choice(len(self._walks), self._classes, replace=False))
         self._batch += 1
-        return np.concatenate([self._take(int(place)) for place in chosen])
+        pieces = [self._walks[place].take(int(self._drawn[place]), self._examples) for place in chosen]
+        self._drawn[chosen] += self._examples
+        return np.concatenate(pieces)
 
     def position(self) -> dict[str, Any]:
         """Number of the next batch and draws of each class so far."""
@@ -105,24 +107,6 @@ class BalancedSampler:
         """Goes on from a position."""
         self._batch = int(position["batch"])
         self._drawn = np.array(position["drawn"], np.int64)
-
-    def _take(self, place: int) -> Array:
-        members, pieces, missing = self._members[place], [], self._examples
-        while missing:
-            walk, start = divmod(int(self._drawn[place]), len(members))
-            piece = members[self._order(place, walk)[start : start + missing]]
-            pieces.append(piece)
-            missing -= len(piece)
-            self._drawn[place] += len(piece)
-        return np.concatenate(pieces)
-
-    def _order(self, place: int, walk: int) -> Array:
-        """The order in which a class is walked for the `walk`-th time; only the last one of each class is kept."""
-        if self._orders.get(place, (-1,))[0] != walk:
-            generator = np.random.default_rng([self._seed, _EXAMPLES, place, walk])
-            order = generator.permutation(len(self._members[place])).astype(np.int32)
-            self._orders[place] = (walk, order)
-        return self._orders[place][1]
 
 
 class ShuffledSampler:
@@ -138,22 +122,14 @@ class ShuffledSampler:
     def __init__(self, rows: Array, batch: int, seed: int, part: Part | None = None) -> None:
         """No example is read."""
         whole = np.zeros(int(rows.max()) + 1, np.int32)
-        self._rows, self._batch, self._seed = _members(whole, rows, seed, part or Part())[0], batch, seed
-        self._drawn = 0
-        self._order: tuple[int, Array] = (-1, np.zeros(0, np.int64))
+        self._walk = _Walk(_members(whole, rows, seed, part or Part())[0], (seed, _EXAMPLES))
+        self._batch, self._drawn = batch, 0
 
     def draw(self) -> Array:
         """[batch] int64 rows."""
-        pieces, missing = [], self._batch
-        while missing:
-            walk, start = divmod(self._drawn, len(self._rows))
-            if self._order[0] != walk:
-                generator = np.random.default_rng([self._seed, _EXAMPLES, walk])
-                self._order = (walk, generator.permutation(self._rows))
-            pieces.append(self._order[1][start : start + missing])
-            missing -= len(pieces[-1])
-            self._drawn += len(pieces[-1])
-        return np.concatenate(pieces)
+        rows = self._walk.take(self._drawn, self._batch)
+        self._drawn += self._batch
+        return rows
 
     def position(self) -> dict[str, Any]:
         """Rows drawn so far."""
@@ -183,6 +159,34 @@ class JoinedSampler:
         """Goes on from positions of all."""
         for sampler, its_own in zip(self._samplers, position["each"], strict=True):
             sampler.go_to(its_own)
+
+
+class _Walk:
+    """Rows in a seeded order, again and again, each time in another; only the last order is kept.
+
+    Args:
+        rows: [n] int64, at least one.
+        seeds: of the orders.
+    """
+
+    def __init__(self, rows: Array, seeds: tuple[int, ...]) -> None:
+        self._rows, self._seeds = rows, seeds
+        self._last, self._order = -1, np.zeros(0, np.int32)
+
+    def take(self, drawn: int, count: int) -> Array:
+        """[count] rows that follow the first `drawn` ones."""
+        pieces, end = [], drawn + count
+        while drawn < end:
+            walk, start = divmod(drawn, len(self._rows))
+            pieces.append(self._rows[self._order_of(walk)[start : start + end - drawn]])
+            drawn += len(pieces[-1])
+        return np.concatenate(pieces)
+
+    def _order_of(self, walk: int) -> Array:
+        if walk != self._last:
+            order = np.random.default_rng([*self._seeds, walk]).permutation(len(self._rows))
+            self._last, self._order = walk, order.astype(np.int32)
+        return self._order
 
 
 def _members(numbers: Array, rows: Array, seed: int, part: Part) -> list[Array]:

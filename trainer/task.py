@@ -35,6 +35,7 @@ from trainer.self_supervised.make import make_objective
 from trainer.self_supervised.objective import ViewObjective
 from trainer.self_supervised.picture_views import picture_views
 from trainer.self_supervised.sound_masks import mask_spectra
+from trainer.self_supervised.view_seeds import view_seeds
 from trainer.training_data import TrainingData
 from trainer.turned_classes import TURNS, check_square, turn_classes
 
@@ -173,9 +174,8 @@ def _picture_views(
 
 def _sound_views(features: Any, classes: Any, seed: Any, *, augment: AugmentSettings) -> tuple[list[Any], Any]:
     """The two halves of [2 b, ...] features, windows of samples already, with parts of their spectra hidden."""
-    halves = tf.split(features, 2)
-    seeds = [seed + tf.constant([0, n * 2**24], tf.int32) for n in range(2)]
-    return [mask_spectra(half, its_own, augment) for half, its_own in zip(halves, seeds, strict=True)], classes
+    halves = zip(tf.split(features, 2), view_seeds(seed, 2), strict=True)
+    return [mask_spectra(half, its_own, augment) for half, its_own in halves], classes
 
 
 def _describe(

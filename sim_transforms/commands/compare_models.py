@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems
-from sim_transforms.commands.evaluate import draw_items
+from sim_transforms.commands.evaluate import by_knowledge, draw_items
 from sim_transforms.embedding.saved_model import SavedModelEmbedder
 from sim_transforms.errors import ModelMismatch
 from sim_transforms.quality.exact import exact_neighbors
@@ -41,12 +41,11 @@ def compare_models(examples: Path, before: Path, after: Path) -> dict[str, Any]:
     queries, gallery = draw_items(items, clips=media.manifest.media.sound is not None)
     vectors = [_embed(model, media, items) for model in models]
     known = sorted({label for model in models for label in model.manifest.train_labels})
-    result: dict[str, Any] = {}
-    for name, rows in (
-        ("known", queries[np.isin(items.labels[queries], known)]),
-        ("unseen", queries[~np.isin(items.labels[queries], known)]),
-    ):
-        result[name] = _verdicts(items, vectors, rows, gallery) if len(rows) and len(gallery) else {}
+    groups = by_knowledge(items, queries, known)
+    result = {
+        name: _verdicts(items, vectors, rows, gallery) if len(rows) and len(gallery) else {}
+        for name, rows in groups.items()
+    }
     return {**result, **_overlaps(items, vectors, queries, gallery)}
 
 

@@ -5,6 +5,7 @@ or the plain spectra of sounds, are measured on the same items in the same run. 
 index mixes in. Of sounds, clips are the items, and no clip of a query's own sound is in the gallery.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,14 @@ def _by_class(
     items: EmbeddedItems, vectors: Array, drawn: tuple[Array, Array, tuple[str, ...]], space: str
 ) -> dict[str, Any]:
     queries, gallery, known = drawn
-    is_known = np.isin(items.labels, known)
-    groups = {"known": queries[is_known[queries]], "unseen": queries[~is_known[queries]]}
+    groups = by_knowledge(items, queries, known)
     return {name: _metrics(items, vectors, rows, gallery, space) for name, rows in groups.items()}
+
+
+def by_knowledge(items: EmbeddedItems, queries: Array, known: Sequence[str]) -> dict[str, Array]:
+    """Rows of the queries of classes that were trained on, `known`, and of the others, `unseen`."""
+    is_known = np.isin(items.labels[queries], known)
+    return {"known": queries[is_known], "unseen": queries[~is_known]}
 
 
 def _metrics(items: EmbeddedItems, vectors: Array, queries: Array, gallery: Array, space: str) -> dict[str, float]:

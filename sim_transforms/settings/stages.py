@@ -6,7 +6,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sim_transforms.settings.training import TrainSettings, at_least, share
+from sim_transforms.settings.checks import at_least, share
+from sim_transforms.settings.training import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)

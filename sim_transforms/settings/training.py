@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from sim_transforms.settings.checks import above_zero, at_least, share
+
 LossName = Literal[
     "multi_similarity",
     "triplet",
@@ -45,23 +47,6 @@ BackboneName = Literal[
     "mobilenet_v3_small",
     "mobilenet_v3_large",
 ]
-
-
-def at_least(name: str, value: float, low: float) -> None:
-    """Raises ValueError for a smaller value."""
-    if value < low:
-        raise ValueError(f"{name}: at least {low} is expected")
-
-
-def _above_zero(name: str, value: float) -> None:
-    if value <= 0:
-        raise ValueError(f"{name}: a number above 0 is expected")
-
-
-def share(name: str, value: float) -> None:
-    """Raises ValueError for what is no share."""
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name}: a share from 0 to 1 is expected")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +230,7 @@ class TrainSettings:
             if getattr(self, name) not in ("auto", None):
                 at_least(name, getattr(self, name), 1)
         for name in ("temperature", "learning_rate", "proxy_learning_rate"):
-            _above_zero(name, getattr(self, name))
+            above_zero(name, getattr(self, name))
         for name in ("self_supervised_weight", "memory", "weight_decay", "gate_margin"):
             at_least(name, getattr(self, name), 0)
         for name in ("warmup", "metric_share", "average"):

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from trainer.distances import Distance
-from trainer.losses.cross_entropy import cross_entropy
+from trainer.losses.cross_entropy import cross_entropy, own_class
 from trainer.losses.metric_loss import ProxyLoss
 from trainer.reducers import MeanReducer, Reducer
 
@@ -31,7 +31,7 @@ def arcface(cosines: Any, labels: Any, margin: float, scale: float) -> Any:
     turned = bounded * math.cos(margin) - sines * math.sin(margin)
     beyond = bounded - math.sin(math.pi - margin) * margin
     own = ops.where(bounded > math.cos(math.pi - margin), turned, beyond)
-    is_own = ops.equal(labels[:, None], ops.cast(ops.arange(ops.shape(cosines)[1]), labels.dtype)[None])
+    is_own = own_class(labels, ops.shape(cosines)[1])
     return cross_entropy(scale * ops.where(is_own, own, bounded), is_own)
 
 

@@ -8,7 +8,7 @@ from keras import ops
 from trainer.distances import Distance, EuclideanDistance
 from trainer.losses.metric_loss import PairLoss
 from trainer.miners import Miner
-from trainer.pairs import Pairs, any_of, masked_log_sum, masked_mean
+from trainer.pairs import Pairs, masked_log_sum, masked_mean
 from trainer.reducers import Reducer
 
 
@@ -43,7 +43,6 @@ class LiftedStructure(PairLoss):
         super().__init__("lifted_structure", distance or EuclideanDistance(), miner, reducer, {"margin": margin})
         self._margin = margin
 
-    def of_anchors(self, pairs: Pairs, references: Any) -> tuple[Any, Any]:
-        """Anchors with a positive count."""
-        kept = self.miner.select(pairs)
-        return lifted_structure(kept, self._margin), any_of(kept.positives)
+    def formula(self, pairs: Pairs) -> Any:
+        """`lifted_structure`."""
+        return lifted_structure(pairs, self._margin)

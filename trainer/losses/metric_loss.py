@@ -5,9 +5,10 @@ from typing import Any, Self
 import keras
 from keras import ops
 
+from trainer.configured import Configured
 from trainer.distances import CosineDistance, Distance
 from trainer.miners import AllMiner, Miner
-from trainer.pairs import Pairs, masks
+from trainer.pairs import Pairs, any_of, masks
 from trainer.reducers import MeanReducer, Reducer
 
 
@@ -87,7 +88,12 @@ class PairLoss(MetricLoss):
         return self.reducer(values, counted)
 
     def of_anchors(self, pairs: Pairs, references: Any) -> tuple[Any, Any]:
-        """Losses of the anchors, [n] float32, and which of them count, [n] bool."""
+        """Losses of the anchors, [n] float32, and which of them count, [n] bool: here those with a positive."""
+        kept = self.miner.select(pairs)
+        return self.formula(kept), any_of(kept.positives)
+
+    def formula(self, pairs: Pairs) -> Any:
+        """Loss of each anchor, [n], of the pairs that count."""
         raise NotImplementedError
 
 
@@ -118,11 +124,7 @@ class ProxyLoss(MetricLoss):
 
 
 def _plain(value: Any) -> Any:
-    return (
-        keras.saving.serialize_keras_object(value)
-        if isinstance(value, Distance | Miner | Reducer | MetricLoss)
-        else value
-    )
+    return keras.saving.serialize_keras_object(value) if isinstance(value, Configured | MetricLoss) else value
 
 
 def _object(value: Any) -> Any:

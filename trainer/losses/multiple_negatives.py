@@ -8,7 +8,7 @@ from keras import ops
 from trainer.distances import Distance
 from trainer.losses.metric_loss import PairLoss
 from trainer.miners import Miner
-from trainer.pairs import Pairs, any_of, masked_log_sum, masked_mean
+from trainer.pairs import Pairs, masked_log_sum, masked_mean
 from trainer.reducers import Reducer
 
 
@@ -33,7 +33,6 @@ class MultipleNegatives(PairLoss):
         super().__init__("multiple_negatives", distance, miner, reducer, {"temperature": temperature})
         self._temperature = temperature
 
-    def of_anchors(self, pairs: Pairs, references: Any) -> tuple[Any, Any]:
-        """Anchors with a positive count."""
-        kept = self.miner.select(pairs)
-        return multiple_negatives(kept, self._temperature), any_of(kept.positives)
+    def formula(self, pairs: Pairs) -> Any:
+        """`multiple_negatives`."""
+        return multiple_negatives(pairs, self._temperature)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from trainer.distances import Distance
+from trainer.losses.cross_entropy import own_class
 from trainer.losses.metric_loss import ProxyLoss
 from trainer.pairs import any_of, log_one_plus_sum, masked_mean
 
@@ -19,8 +20,7 @@ def proxy_anchor(similarities: Any, labels: Any, alpha: float, delta: float) -> 
         alpha: scale.
         delta: margin.
     """
-    classes = ops.arange(ops.shape(similarities)[0])
-    positives = ops.equal(ops.cast(classes, labels.dtype)[:, None], labels[None])
+    positives = ops.transpose(own_class(labels, ops.shape(similarities)[0]))
     negatives = ops.logical_and(ops.logical_not(positives), (labels >= 0)[None])
     pull = log_one_plus_sum(-alpha * (similarities - delta), positives)
     push = log_one_plus_sum(alpha * (similarities + delta), negatives)

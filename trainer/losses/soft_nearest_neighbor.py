@@ -8,7 +8,7 @@ from keras import ops
 from trainer.distances import Distance, SquaredEuclideanDistance
 from trainer.losses.metric_loss import PairLoss
 from trainer.miners import Miner
-from trainer.pairs import Pairs, any_of, masked_log_sum
+from trainer.pairs import Pairs, masked_log_sum
 from trainer.reducers import Reducer
 
 
@@ -34,7 +34,6 @@ class SoftNearestNeighbor(PairLoss):
         super().__init__("soft_nearest_neighbor", chosen, miner, reducer, {"temperature": temperature})
         self._temperature = temperature
 
-    def of_anchors(self, pairs: Pairs, references: Any) -> tuple[Any, Any]:
-        """Anchors with a positive count."""
-        kept = self.miner.select(pairs)
-        return soft_nearest_neighbor(kept, self._temperature), any_of(kept.positives)
+    def formula(self, pairs: Pairs) -> Any:
+        """`soft_nearest_neighbor`."""
+        return soft_nearest_neighbor(pairs, self._temperature)

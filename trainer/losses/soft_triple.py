@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from trainer.distances import Distance, unit
-from trainer.losses.cross_entropy import cross_entropy
+from trainer.losses.cross_entropy import cross_entropy, own_class
 from trainer.losses.metric_loss import ProxyLoss
 from trainer.reducers import MeanReducer, Reducer
 
@@ -24,7 +24,7 @@ def soft_triple(similarities: Any, labels: Any, gamma: float, delta: float, scal
         scale: of the logits.
     """
     of_classes = ops.sum(ops.softmax(similarities / gamma, axis=2) * similarities, axis=2)
-    is_own = ops.equal(labels[:, None], ops.cast(ops.arange(ops.shape(of_classes)[1]), labels.dtype)[None])
+    is_own = own_class(labels, ops.shape(of_classes)[1])
     return cross_entropy(scale * (of_classes - delta * ops.cast(is_own, "float32")), is_own)
 
 

@@ -9,9 +9,8 @@ from trainer.self_supervised.affine import affine
 from trainer.self_supervised.blur import blur
 from trainer.self_supervised.colour import jitter
 from trainer.self_supervised.crops import crop, flip
+from trainer.self_supervised.view_seeds import view_seeds
 
-# Between the seeds of two views, and of two changes of one.
-_VIEWS_APART = 2**24
 _SMALLEST = 0.1
 
 
@@ -28,7 +27,7 @@ def picture_views(features: Any, seed: Any, settings: AugmentSettings, count: in
     Returns:
         `count + local` tensors as `features` is.
     """
-    seeds = [seed + tf.constant([0, number * _VIEWS_APART], tf.int32) for number in range(count + local)]
+    seeds = view_seeds(seed, count + local)
     whole = [_changed(features, its_own, settings, settings.crop, 1.0) for its_own in seeds[:count]]
     small = min(_SMALLEST, settings.local_scale)
     return whole + [_changed(features, its_own, settings, small, settings.local_scale) for its_own in seeds[count:]]
