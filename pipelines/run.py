@@ -153,9 +153,10 @@ def evaluate(main: Main) -> None:
         return main.answer(compared, comparison_text(compared))
     with workdir_lock(stages.workdir):
         result = Runner(main, settings, stages).evaluate()
-    from sim_transforms.commands.summary import evaluation_text
+    from sim_transforms.commands.summary import classes_text, evaluation_text
 
-    return main.answer(result.results, evaluation_text(result.results))
+    texts = evaluation_text(result.results), classes_text(result.results)
+    return main.answer(result.results, "\n".join(text for text in texts if text))
 
 
 def _pairs(values: dict[str, Any]) -> str:

@@ -216,8 +216,8 @@ class Stages:
         def work(folder: Path) -> Results:
             from sim_transforms.commands.evaluate import evaluate, write_evaluation
 
-            result = evaluate(self.examples, self.embeddings, self.model, space=self._settings.index.space)
-            write_evaluation(result, folder)
+            result, classes = evaluate(self.examples, self.embeddings, self.model, space=self._settings.index.space)
+            write_evaluation(result, classes, folder)
             return result
 
         return Stage("evaluate", inputs, _modules("quality", "commands.evaluate"), self.evaluation, work)

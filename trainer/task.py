@@ -14,8 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sim_transforms.quality.open_set import open_set
 from sim_transforms.records.codec import to_plain
-from sim_transforms.records.manifests import ModelManifest
+from sim_transforms.records.manifests import Calibration, ModelManifest
 from sim_transforms.settings.stages import Settings
 from sim_transforms.settings.training import AugmentSettings, TrainSettings
 from sim_transforms.storage.files import write_file
@@ -40,6 +41,7 @@ from trainer.training_data import TrainingData
 from trainer.turned_classes import TURNS, check_square, turn_classes
 
 Array = np.ndarray[Any, Any]
+Embed = Callable[[Any], Any]
 
 
 def train(
@@ -68,11 +70,13 @@ def train(
     data = TrainingData(examples, settings.train)
     try:
         model, fitted = fitted_model(data, settings.train, watchers, fetch)
-        vectors = data.embed(partial(model, training=False), data.validation)
+        embed = partial(model, training=False)
+        vectors = data.embed(embed, data.validation)
         if in_use is not None:
             judge_model(in_use, data, vectors, settings.train, watchers.notify)
         export_model(model, examples, output)
-        made = _describe(model, data, settings, (fitted, vectors), examples)
+        calibration = _calibration(embed, data, vectors, settings)
+        made = _describe(model, data, settings, (fitted, calibration), examples)
     finally:
         data.close()
     write_file(output / "manifest.json", made.text().encode())
@@ -179,9 +183,13 @@ def _sound_views(features: Any, classes: Any, seed: Any, *, augment: AugmentSett
 
 
 def _describe(
-    model: keras.Model, data: TrainingData, settings: Settings, found: tuple[Fitted, Array], examples: Path
+    model: keras.Model,
+    data: TrainingData,
+    settings: Settings,
+    found: tuple[Fitted, Calibration | None],
+    examples: Path,
 ) -> ModelManifest:
-    chosen, (fitted, vectors) = settings.train, found
+    chosen, (fitted, calibration) = settings.train, found
     return ModelManifest(
         fingerprint=fingerprint(model, examples, data.manifest),
         embedding_size=chosen.embedding_size,
@@ -192,15 +200,17 @@ def _describe(
         split_seed=chosen.seed,
         best_epoch=fitted.epoch + 1,
         metrics={name: round(float(value), 6) for name, value in fitted.metrics.items()},
-        calibration=_calibration(vectors, data.labels, chosen),
+        calibration=calibration,
         settings=to_plain(chosen),
         statistics=data.statistics,
     )
 
 
-def _calibration(vectors: Array, labels: list[str], settings: TrainSettings) -> Any:
-    if settings.calibrate_f1:
-        return calibrate(vectors, labels, None)
-    return (
-        calibrate(vectors, labels, settings.calibrate_precision) if settings.calibrate_precision is not None else None
-    )
+def _calibration(embed: Embed, data: TrainingData, vectors: Array, settings: Settings) -> Calibration | None:
+    """Of the validation items, embedded as `vectors`, asked among training items."""
+    target = settings.train.calibrate_precision
+    if target is None and not settings.train.calibrate_f1:
+        return None
+    rows = data.gallery
+    answers = open_set(vectors, data.labels, data.embed(embed, rows), data.labels_of(rows), settings.index.space)
+    return calibrate(answers, len(rows), target)

@@ -15,7 +15,7 @@ from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.training import TrainSettings
 from trainer.batches import Batches
 from trainer.dataset import FeatureReader
-from trainer.places import load_places
+from trainer.places import UNLABELLED, load_places
 from trainer.records import RecordReader
 from trainer.sampler import BalancedSampler, JoinedSampler, Part, Sampler, ShuffledSampler
 from trainer.sound_views import ClipNeighbors, SoundViews
@@ -25,6 +25,8 @@ Array = np.ndarray[Any, Any]
 
 # Items embedded at once; clips are some hundred times as large as small pictures.
 _BLOCK, _CLIPS = 256, 32
+# Items that validation items are asked among.
+_GALLERY = 20_000
 
 
 class TrainingData:
@@ -80,6 +82,13 @@ class TrainingData:
     def training(self) -> Array:
         """[t] rows trained on."""
         return self._split.training
+
+    @property
+    def gallery(self) -> Array:
+        """[g] rows of the train split with a label, trained on or not, at most 20,000 of them; no validation item."""
+        unlabelled = np.isin(self._places.numbers, self._places.numbers_of((UNLABELLED,)))
+        offered = np.flatnonzero(self._places.in_train & ~unlabelled)
+        return self._lowest(np.setdiff1d(offered, self._split.validation), _GALLERY)
 
     @property
     def count(self) -> int:

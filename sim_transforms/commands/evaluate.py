@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
 from sim_transforms.features.log_mel import log_mel
-from sim_transforms.quality.retrieval import retrieval_metrics
+from sim_transforms.quality.classes import class_scores
+from sim_transforms.quality.clusters import cluster_scores
+from sim_transforms.quality.intervals import wilson_interval
+from sim_transforms.quality.open_set import open_set
+from sim_transforms.quality.retrieval import METRICS, RetrievalScores, retrieval_scores
+from sim_transforms.quality.sample import rank
 from sim_transforms.records.clips import sound_of
-from sim_transforms.records.codec import canonical_json
+from sim_transforms.records.codec import canonical_json, to_plain
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
@@ -24,30 +31,58 @@ Array = np.ndarray[Any, Any]
 
 # Raw media are read again, and pixels are held in memory; above this they are not compared.
 RAW_BYTES = 2**30
+# Classes that the answer names, those of the lowest scores; the file beside it names all.
+WORST_CLASSES = 100
+CLASSES_FILE = "classes.parquet"
+# All pairs of so many items are compared, and so many queries are asked without their class: more would not move the
+# figures.
+_SAMPLE = 5_000
 _BLOCK = 64
+GROUPS = ("known", "unseen")
 
 
-def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> dict[str, Any]:
+def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> tuple[dict[str, Any], pa.Table]:
     """Retrieval metrics of test items among train items.
 
     Returns:
-        {"known": metrics, "unseen": metrics, "raw": {"known": metrics, "unseen": metrics}, "raw_kind": text}; a group
-        without test items is empty, and "raw" is null above 1 GiB of decoded media. `raw_kind` says what is compared
-        there: "pixels", or the mean "spectrum" of each clip.
+        The answer, and a table of all classes (`quality.classes`).
+
+        {"known": metrics, "unseen": metrics, "raw": {"known": metrics, "unseen": metrics}, "raw_kind": text,
+        "intervals": {"known": {metric: [low, high]}, "unseen": ...}, "classes": rows of the classes of the lowest
+        scores, "clusters": {"known": scores, "unseen": scores}, "open_set": {"known": scores, "unseen": scores},
+        "calibration": of the model or null}; a group without test items is empty, and "raw" is null above 1 GiB of
+        decoded media. `raw_kind` says what is compared there: "pixels", or the mean "spectrum" of each clip.
     """
-    items = load_embeddings(embeddings)
-    known = ModelManifest.load(model).train_labels
+    items, manifest = load_embeddings(embeddings), ModelManifest.load(model)
     media = DecodedMedia(examples)
-    shape, count = media.manifest.media, len(items.item_ids)
-    queries, gallery = draw_items(items, clips=shape.sound is not None)
-    result: dict[str, Any] = _by_class(items, items.vectors, (queries, gallery, known), space)
-    result["raw_kind"] = "pixels" if shape.sound is None else "spectrum"
+    queries, gallery = draw_items(items, clips=media.manifest.media.sound is not None)
+    groups = by_knowledge(items, queries, manifest.train_labels)
+    found = {name: _scores(items, items.vectors, rows, gallery, space) for name, rows in groups.items()}
+    table = class_scores(*_labelled(items, groups, found), items.labels[gallery], manifest.train_labels)
+    result: dict[str, Any] = {name: _metrics(scores) for name, scores in found.items()}
+    result["intervals"] = {name: _intervals(scores) for name, scores in found.items()}
+    result["classes"] = table.slice(0, WORST_CLASSES).to_pylist()
+    result["clusters"] = {name: _clusters(items, rows) for name, rows in groups.items()}
+    result["open_set"] = _open_set(items, groups, gallery, manifest)
+    result["calibration"] = to_plain(manifest.calibration) if manifest.calibration else None
+    return {**result, **_raw(items, media, (queries, gallery, manifest.train_labels))}, table
+
+
+def _raw(items: EmbeddedItems, media: DecodedMedia, drawn: tuple[Array, Array, tuple[str, ...]]) -> dict[str, Any]:
+    """`raw` and `raw_kind`."""
+    shape, item_ids = media.manifest.media, items.item_ids.tolist()
+    kind = {"raw_kind": "pixels" if shape.sound is None else "spectrum"}
+    queries, gallery, known = drawn
     if not len(queries):
-        return {**result, "raw": {"known": {}, "unseen": {}}}
-    if count * int(np.prod(shape.shape)) * (4 if shape.sound is None else 2) > RAW_BYTES:
-        return {**result, "raw": None}
-    raw = mean_spectra(media, items.item_ids.tolist()) if shape.sound else _pixels(media, items.item_ids.tolist())
-    return {**result, "raw": _by_class(items, raw, (queries, gallery, known), "l2")}
+        return {**kind, "raw": {name: {} for name in GROUPS}}
+    if len(item_ids) * int(np.prod(shape.shape)) * (4 if shape.sound is None else 2) > RAW_BYTES:
+        return {**kind, "raw": None}
+    raw = mean_spectra(media, item_ids) if shape.sound else _pixels(media, item_ids)
+    groups = by_knowledge(items, queries, known)
+    return {
+        **kind,
+        "raw": {name: _metrics(_scores(items, raw, rows, gallery, "l2")) for name, rows in groups.items()},
+    }
 
 
 def draw_items(items: EmbeddedItems, clips: bool) -> tuple[Array, Array]:
@@ -75,31 +110,73 @@ def mean_spectra(media: DecodedMedia, item_ids: list[str]) -> Array:
     return np.concatenate([np.zeros((0, sound.mel_bands), np.float32), *means])
 
 
-def _by_class(
-    items: EmbeddedItems, vectors: Array, drawn: tuple[Array, Array, tuple[str, ...]], space: str
-) -> dict[str, Any]:
-    queries, gallery, known = drawn
-    groups = by_knowledge(items, queries, known)
-    return {name: _metrics(items, vectors, rows, gallery, space) for name, rows in groups.items()}
-
-
 def by_knowledge(items: EmbeddedItems, queries: Array, known: Sequence[str]) -> dict[str, Array]:
     """Rows of the queries of classes that were trained on, `known`, and of the others, `unseen`."""
     is_known = np.isin(items.labels[queries], known)
     return {"known": queries[is_known], "unseen": queries[~is_known]}
 
 
-def _metrics(items: EmbeddedItems, vectors: Array, queries: Array, gallery: Array, space: str) -> dict[str, float]:
+def _scores(items: EmbeddedItems, vectors: Array, queries: Array, gallery: Array, space: str) -> RetrievalScores | None:
     if not len(queries) or not len(gallery):
+        return None
+    asked, offered = items.labels[queries].tolist(), items.labels[gallery].tolist()
+    return retrieval_scores(vectors[queries], asked, vectors[gallery], offered, space)
+
+
+def _metrics(scores: RetrievalScores | None) -> dict[str, float]:
+    return _rounded(scores.means()) if scores is not None else {}
+
+
+def _intervals(scores: RetrievalScores | None) -> dict[str, list[float]]:
+    if scores is None:
         return {}
-    metrics = retrieval_metrics(
-        vectors[queries], items.labels[queries].tolist(), vectors[gallery], items.labels[gallery].tolist(), space
-    )
-    return {name: round(float(value), 6) for name, value in metrics.items()}
+    means, count = scores.means(), len(scores.rows)
+    return {name: [round(end, 6) for end in wilson_interval(means[name], count)] for name in METRICS}
 
 
-def write_evaluation(result: dict[str, Any], folder: Path) -> None:
-    """Writes evaluation.json and the manifest of its folder."""
+def _labelled(
+    items: EmbeddedItems, groups: dict[str, Array], found: dict[str, RetrievalScores | None]
+) -> tuple[Array, dict[str, Array]]:
+    """Labels of all queries that were scored, and their scores."""
+    parts = [(items.labels[groups[name][s.rows]], s.scores) for name, s in found.items() if s is not None]
+    labels = np.concatenate([np.zeros(0, dtype=str), *(labels for labels, _ in parts)])
+    return labels, {name: np.concatenate([np.zeros(0), *(scores[name] for _, scores in parts)]) for name in METRICS}
+
+
+def _clusters(items: EmbeddedItems, rows: Array) -> dict[str, float]:
+    drawn = _sampled(items, rows)
+    return _rounded(cluster_scores(items.vectors[drawn], items.labels[drawn].tolist()) or {})
+
+
+def _open_set(
+    items: EmbeddedItems, groups: dict[str, Array], gallery: Array, model: ModelManifest
+) -> dict[str, dict[str, float]]:
+    """Known and unseen classes apart, asked together."""
+    drawn = {name: _sampled(items, rows) for name, rows in groups.items()}
+    rows = np.concatenate([drawn[name] for name in GROUPS])
+    asked, offered = items.labels[rows].tolist(), items.labels[gallery].tolist()
+    answers = open_set(items.vectors[rows], asked, items.vectors[gallery], offered, model.space)
+    limit = model.calibration.max_distance if model.calibration else None
+    places = {name: np.flatnonzero(np.isin(rows, drawn[name])) for name in GROUPS}
+    found = {name: answers.part(of_group).scores(limit) for name, of_group in places.items()}
+    return {name: _rounded(scores) if scores["queries"] else {} for name, scores in found.items()}
+
+
+def _sampled(items: EmbeddedItems, rows: Array) -> Array:
+    """Some of the rows, by hash, in their order."""
+    if len(rows) <= _SAMPLE:
+        return rows
+    ranks = [rank(item_id, 0) for item_id in items.item_ids[rows].tolist()]
+    return np.asarray(rows[np.sort(np.argsort(ranks, kind="stable")[:_SAMPLE])])
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in values.items()}
+
+
+def write_evaluation(result: dict[str, Any], classes: pa.Table, folder: Path) -> None:
+    """Writes evaluation.json, the table of all classes, and the manifest of their folder."""
     write_file(folder / "evaluation.json", canonical_json(result).encode())
-    entry = file_entry(folder, "evaluation.json")
-    write_file(folder / "manifest.json", canonical_json({"kind": "evaluation", "files": [entry]}).encode())
+    pq.write_table(classes, folder / CLASSES_FILE)
+    entries = [file_entry(folder, name) for name in ("evaluation.json", CLASSES_FILE)]
+    write_file(folder / "manifest.json", canonical_json({"kind": "evaluation", "files": entries}).encode())

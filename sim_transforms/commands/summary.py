@@ -7,6 +7,9 @@ from typing import Any
 from sim_transforms.commands.compared import compared_text
 from sim_transforms.runs.stages import StageResult
 
+# Classes that a person is shown.
+_WORST = 10
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -82,13 +85,37 @@ def _speed(indexed: dict[str, Any]) -> str:
 
 
 def evaluation_text(evaluation: dict[str, Any]) -> str:
-    """precision@1 and MAP@R of the model and of raw pixels, or raw spectra, on known and unseen classes."""
+    """A line a group of classes: precision@1 with its interval and MAP@R of the model, and of raw pixels or spectra.
+
+    Then what the match threshold does in the open-set test.
+    """
     lines, kind = [], evaluation.get("raw_kind", "pixels")
     for classes in ("known", "unseen"):
         model, raw = evaluation.get(classes) or {}, (evaluation.get("raw") or {}).get(classes) or {}
         if not model:
             continue
-        shown = f"precision@1 {model['precision_at_1']:.4f}, MAP@R {model['map_at_r']:.4f}"
+        low, high = evaluation["intervals"][classes]["precision_at_1"]
+        shown = f"precision@1 {model['precision_at_1']:.4f} ({low:.4f} to {high:.4f}), MAP@R {model['map_at_r']:.4f}"
         beside = f" (raw {kind} {raw['precision_at_1']:.4f}, {raw['map_at_r']:.4f})" if raw else ""
         lines.append(f"{classes:<10} {shown}{beside}")
-    return "\n".join(lines) or "no test items with labels to evaluate"
+    return "\n".join([*lines, *_threshold_lines(evaluation)]) or "no test items with labels to evaluate"
+
+
+def _threshold_lines(evaluation: dict[str, Any]) -> list[str]:
+    lines = []
+    for classes, scores in evaluation["open_set"].items():
+        if "refused" in scores:
+            told = f"{scores['right']:.4f} answered rightly, {scores['refused']:.4f} refused where the class is missing"
+            lines.append(f"no match   {classes}: {told}")
+    return lines
+
+
+def classes_text(evaluation: dict[str, Any]) -> str:
+    """The classes that are found worst, a line each; empty where all are found."""
+    worst = [each for each in evaluation["classes"] if each["precision_at_1"] < 1.0][:_WORST]
+    lines = [
+        f"  {each['label']}: precision@1 {each['precision_at_1']:.4f} ({each['low']:.4f} to {each['high']:.4f}) of "
+        f"{each['queries']} queries{'' if each['known'] else ', unseen'}"
+        for each in worst
+    ]
+    return "\n".join(["worst classes", *lines]) if lines else ""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sim_transforms.errors import RecallError
+from sim_transforms.quality.intervals import wilson_interval
 from sim_transforms.records.manifests import RecallInterval
 
 Array = np.ndarray[Any, Any]
@@ -16,7 +17,7 @@ LADDER = (
     *(512, 640, 800, 1000, 1280, 1600, 2000),
 )
 RAISE = "raise index.m, index.ef_construction or index.neighbor_shards"
-_Z95, _ONE_SIDED_95 = 1.959964, 1.644854
+_ONE_SIDED_95 = 1.644854
 # Matrix products and NMSLIB round differently: distances this close, relatively and absolutely, are the same.
 _RELATIVE, _ABSOLUTE = 1e-4, 1e-6
 
@@ -47,15 +48,9 @@ def recall_interval(found: Array, exact: Array, k: int, ef_search: int) -> Recal
 
 
 def interval_of(recalls: Array, k: int, ef_search: int) -> RecallInterval:
-    """Mean of [q] recalls@k with its 95 % interval.
-
-    The interval is Wilson's for the mean of q independent queries: recalls lie within [0, 1], so their variance is at
-    most that of a coin of the same mean, and the interval is never too narrow.
-    """
+    """Mean of [q] recalls@k with its 95 % interval (`wilson_interval`)."""
     mean, count = float(recalls.mean()), len(recalls)
-    centre = (mean + _Z95**2 / (2 * count)) / (1 + _Z95**2 / count)
-    half = _Z95 / (1 + _Z95**2 / count) * math.sqrt(mean * (1 - mean) / count + _Z95**2 / (4 * count**2))
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    low, high = wilson_interval(mean, count)
     return RecallInterval(k, ef_search, round(mean, 6), round(low, 6), round(high, 6), count)
 
 

@@ -34,6 +34,14 @@ class RetrievalScores:
     scores: dict[str, NDArray[np.float64]]
     left_out: int
 
+    def means(self) -> dict[str, float]:
+        """Mean of each metric, `queries` that were scored, and `queries_without_relevant`, left out of every mean.
+
+        Where no query could be scored, all are 0.
+        """
+        means = {name: float(values.mean()) if len(values) else 0.0 for name, values in self.scores.items()}
+        return {**means, "queries": float(len(self.rows)), "queries_without_relevant": float(self.left_out)}
+
 
 def retrieval_metrics(
     queries: Floats,
@@ -44,17 +52,12 @@ def retrieval_metrics(
     *,
     exclude_self: bool = False,
 ) -> dict[str, float]:
-    """Means of `retrieval_scores` over the queries.
-
-    Beside them `queries` says how many were scored, and `queries_without_relevant` how many were left out of every
-    mean. Where no query can be scored, all are 0.
+    """Means of `retrieval_scores` over the queries, as `RetrievalScores.means` gives them.
 
     Raises:
         ValueError: as `retrieval_scores`.
     """
-    found = retrieval_scores(queries, query_labels, gallery, gallery_labels, space, exclude_self=exclude_self)
-    means = {name: float(values.mean()) if len(values) else 0.0 for name, values in found.scores.items()}
-    return {**means, "queries": float(len(found.rows)), "queries_without_relevant": float(found.left_out)}
+    return retrieval_scores(queries, query_labels, gallery, gallery_labels, space, exclude_self=exclude_self).means()
 
 
 def retrieval_scores(

@@ -103,29 +103,33 @@ def example_file(shard: int, shards: int, compression: str) -> str:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Pairs of validation items up to a distance, beyond that of the bin before.
+    """Answers to validation items at up to a distance, beyond that of the bin before.
 
     Attributes:
         max_distance: of the bin.
-        pairs: how many.
-        precision: share of them that are of one class.
+        answers: how many.
+        precision: share of them that are of the query's class.
     """
 
     max_distance: float
-    pairs: int
+    answers: int
     precision: float
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Threshold under which a neighbour counts as a match.
+    """Threshold under which the nearest item counts as a match.
+
+    Of validation items, asked among training items with their class there and without it.
 
     Attributes:
         max_distance: distance as the commands show it (cosine = 1 - cos).
         target_precision: null where the threshold is that of the best F1.
-        precision, recall: of validation pairs at that distance.
+        precision: share of the answers within the threshold that are of the query's class.
+        recall: share of the queries whose class is there that get such an answer.
         f1: of them; 0 of models that were trained before it was told.
-        reliability: what a distance means: bins of validation pairs, the nearest first.
+        gallery: items that were asked among; among many more the nearest are nearer. 0 of models of before.
+        reliability: what a distance means: bins of answers, the nearest first.
     """
 
     max_distance: float
@@ -133,6 +137,7 @@ class Calibration:
     precision: float
     recall: float
     f1: float = 0.0
+    gallery: int = 0
     reliability: tuple[ReliabilityBin, ...] = ()
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from sim_transforms.records.codec import canonical_json
 from sim_transforms.report.curve import draw_curve
 from sim_transforms.report.data import ReportData
+from sim_transforms.report.reliability import draw_reliability
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
 
@@ -19,6 +20,9 @@ Array = np.ndarray[Any, Any]
 
 # Of a published version, and of a catalog's media.
 PAGE, MEDIA_PAGE = "index.html", "media.html"
+_GROUPS = {"known": "Classes seen in training", "unseen": "Classes never seen in training"}
+# Classes that the page names.
+_WORST = 20
 # Characters of a label or a message, where a page cuts it; ids are shown whole, as `ruiji forget` looks for them.
 _SHORT = 160
 
@@ -26,7 +30,12 @@ _SHORT = 160
 def write_report(data: ReportData, output: Path) -> Path:
     """Writes `output/index.html` and the folder's manifest; gives the path of the page."""
     page = template("report.html").render(
-        data=data, drawing=draw_curve(data.curve, data.manifest.ef_search), quality=quality_rows(data.evaluation)
+        data=data,
+        drawing=draw_curve(data.curve, data.manifest.ef_search),
+        quality=quality_rows(data.evaluation),
+        worst=worst_classes(data.evaluation),
+        open_set=open_set_rows(data.evaluation),
+        reliability=draw_reliability(data.manifest.calibration),
     )
     return write_page(page, output)
 
@@ -67,14 +76,26 @@ def write_page(page: str, output: Path, name: str = PAGE) -> Path:
 
 
 def quality_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """One row a group of classes and kind of vector, for the table of quality."""
+    """One row a group of classes and kind of vector, for the table of quality; the model's with its interval."""
     rows, raw_kind = [], f"raw {(evaluation or {}).get('raw_kind', 'pixels')}"
-    for group, title in (("known", "Classes seen in training"), ("unseen", "Classes never seen in training")):
+    for group, title in _GROUPS.items():
         model, raw = (evaluation or {}).get(group), ((evaluation or {}).get("raw") or {}).get(group)
-        for metrics, kind in ((model, "model"), (raw, raw_kind)):
+        interval = ((evaluation or {}).get("intervals") or {}).get(group, {}).get("precision_at_1")
+        for metrics, kind, its_own in ((model, "model", interval), (raw, raw_kind, None)):
             if metrics:
-                rows.append({"title": title, "kind": kind, **metrics})
+                rows.append({"title": title, "kind": kind, "interval": its_own, **metrics})
     return rows
+
+
+def worst_classes(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The classes of which a query was not answered rightly, the worst first."""
+    return [each for each in (evaluation or {}).get("classes", []) if each["precision_at_1"] < 1.0][:_WORST]
+
+
+def open_set_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """One row a group of classes that was asked with its class in the gallery and without."""
+    found = (evaluation or {}).get("open_set") or {}
+    return [{"title": title, **found[group]} for group, title in _GROUPS.items() if found.get(group)]
 
 
 def picture_png(pixels: Array) -> bytes:

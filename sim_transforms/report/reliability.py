@@ -1,0 +1,60 @@
+"""What a distance means: the share of answers that are right, by the distance of the nearest item, as SVG."""
+
+from dataclasses import dataclass
+
+from sim_transforms.records.manifests import Calibration
+from sim_transforms.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Mark
+
+_TICKS = 4
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bin: its place in the units of the drawing, and what it stands for."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+
+
+@dataclass(frozen=True)
+class ReliabilityDrawing:
+    """Bars from the nearest answers to the farthest, tick marks, and the threshold as a line at `limit`."""
+
+    bars: tuple[Bar, ...]
+    x_ticks: tuple[Mark, ...]
+    y_ticks: tuple[Mark, ...]
+    limit: float
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    top: int = TOP
+    base: int = HEIGHT - BOTTOM
+    right: int = WIDTH - RIGHT
+
+
+def draw_reliability(calibration: Calibration | None) -> ReliabilityDrawing | None:
+    """Null without bins, of models that were trained before they were told."""
+    if calibration is None or not calibration.reliability:
+        return None
+    farthest = max(calibration.reliability[-1].max_distance, calibration.max_distance, 1e-9)
+    bars, before = [], 0.0
+    for each in calibration.reliability:
+        begin, end, y = _x(before, farthest), _x(each.max_distance, farthest), _y(each.precision)
+        text = f"up to {each.max_distance:.3f}: {each.precision:.1%} of {each.answers:,} answers right"
+        bars.append(Bar(begin, y, round(max(end - begin, 0.5), 1), round(HEIGHT - BOTTOM - y, 1), text))
+        before = each.max_distance
+    steps = [step / _TICKS for step in range(_TICKS + 1)]
+    x_ticks = tuple(Mark(_x(step * farthest, farthest), HEIGHT - BOTTOM, f"{step * farthest:.2f}") for step in steps)
+    y_ticks = tuple(Mark(LEFT, _y(step), f"{step:.0%}") for step in steps)
+    return ReliabilityDrawing(tuple(bars), x_ticks, y_ticks, _x(calibration.max_distance, farthest))
+
+
+def _x(distance: float, farthest: float) -> float:
+    return round(LEFT + max(distance, 0.0) / farthest * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _y(share: float) -> float:
+    return round(HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP), 1)
