@@ -72,16 +72,20 @@ class SemiHardMiner(Miner):
         return pairs.only(pairs.positives, ops.logical_and(pairs.negatives, between))
 
     def triplets(self, pairs: Pairs) -> tuple[Any, Any]:
-        """By sorting: the next negative of each place, found from the end, in m log m and without n x m x m numbers."""
+        """By sorting: of each place the negatives before it are counted; the next one has that rank among them.
+
+        In m log m, without n x m x m numbers, and for batches whose size is known only when they come.
+        """
         distances, count = ops.stop_gradient(pairs.distances), ops.shape(pairs.distances)[1]
         order = ops.argsort(distances, axis=1)
-        is_negative = ops.take_along_axis(pairs.negatives, order, axis=1)
-        places = ops.cast(ops.broadcast_to(ops.arange(count)[None], ops.shape(order)), "int32")
-        beyond = ops.where(is_negative, places, count)
-        following = ops.flip(ops.associative_scan(ops.minimum, ops.flip(beyond, axis=1), axis=1), axis=1)
-        last = ops.max(ops.where(is_negative, places, 0), axis=1, keepdims=True)
-        following = ops.where(following < count, following, last)
-        chosen = ops.take_along_axis(order, ops.cast(following, "int32"), axis=1)
+        is_negative = ops.cast(ops.take_along_axis(pairs.negatives, order, axis=1), "int32")
+        places = ops.arange(count, dtype="int32")[None]
+        # Places of the negatives in their order, and then those of the others.
+        ranked = ops.argsort(places + count * (1 - is_negative), axis=1)
+        before = ops.cumsum(is_negative, axis=1) - is_negative
+        last = ops.maximum(ops.sum(is_negative, axis=1, keepdims=True) - 1, 0)
+        following = ops.take_along_axis(ranked, ops.minimum(before, last), axis=1)
+        chosen = ops.take_along_axis(order, following, axis=1)
         # From the sorted places back to those of the references.
         back = ops.argsort(order, axis=1)
         negatives = ops.take_along_axis(chosen, back, axis=1)

@@ -120,7 +120,7 @@ class ReliabilityBin:
 class Calibration:
     """Threshold under which the nearest item counts as a match.
 
-    Of validation items, asked among training items with their class there and without it.
+    Of validation items, asked among items of the train split with their class there and without it.
 
     Attributes:
         max_distance: distance as the commands show it (cosine = 1 - cos).

@@ -122,6 +122,13 @@ def test_evaluate_prints_known_and_raw(finished) -> None:
     shown = json.loads(ruiji("evaluate", "--config", str(config), "--workdir", str(work), "--json").stdout)
     assert shown["known"]["queries"] > 0
     assert set(shown["raw"]) == {"known", "unseen"}
+    low, high = shown["intervals"]["known"]["precision_at_1"]
+    assert low <= shown["known"]["precision_at_1"] <= high
+    assert shown["open_set"]["known"]["queries"] > 0
+    assert 0.0 <= shown["clusters"]["known"]["nmi"] <= 1.0
+    classes = pq.read_table(work / "evaluation" / "classes.parquet").to_pylist()
+    assert classes[:100] == shown["classes"]
+    assert sum(each["queries"] for each in classes) == shown["known"]["queries"] + shown["unseen"].get("queries", 0)
 
 
 def test_run_examples_offsets_name_every_item(finished) -> None:

@@ -197,3 +197,22 @@ def test_proxies_are_the_same_for_the_same_seed() -> None:
     assert first is not None
     np.testing.assert_array_equal(first, again)
     assert first.shape == (5 * CLASSES, DIMENSION)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of the backend that trains")
+@pytest.mark.parametrize(
+    ("name", "memory", "miner"),
+    [
+        *((name, 0, "auto") for name in sorted(LOSSES)),
+        *((name, 32, "auto") for name in sorted(set(LOSSES) - set(PROXIES))),
+        *((name, 0, miner) for name in ("triplet", "contrastive") for miner in sorted(MINERS)),
+    ],
+)
+def test_loss_that_was_traced_before_the_batch_was_known_is_the_same(name: str, memory: int, miner: str) -> None:
+    import tensorflow as tf
+
+    labels, vectors = _batch(11)
+    traced = _loss(name, memory, miner=miner)
+    signature = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, DIMENSION], tf.float32)]
+    found = tf.function(lambda y, x: traced(y, x), input_signature=signature, autograph=False)(labels, vectors)
+    assert float(found) == pytest.approx(float(_loss(name, memory, miner=miner)(labels, vectors)), rel=1e-5, abs=1e-6)

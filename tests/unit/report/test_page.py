@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sim_transforms.records.manifests import IndexFile, RecallInterval, RowRange, VersionManifest
+from sim_transforms.records.manifests import (
+    Calibration,
+    IndexFile,
+    RecallInterval,
+    ReliabilityBin,
+    RowRange,
+    VersionManifest,
+)
 from sim_transforms.records.media import Clips
 from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
 from sim_transforms.report.page import picture_png, quality_rows, write_report
@@ -154,6 +161,46 @@ def test_quality_rows_put_the_model_beside_raw_pixels() -> None:
 def test_quality_rows_name_what_stands_beside_the_model() -> None:
     figures = {"known": _METRICS, "unseen": {}, "raw": {"known": _METRICS, "unseen": {}}, "raw_kind": "spectrum"}
     assert [row["kind"] for row in quality_rows(figures)] == ["model", "raw spectrum"]
+
+
+_CLASS = {"known": True, "map_at_r": 0.5, "low": 0.4, "high": 0.9, "queries": 12, "gallery": 40}
+_OPEN = {"queries": 330.0, "auroc": 0.9967, "answered": 0.98, "right": 0.9727, "refused": 0.9701}
+
+
+def test_write_report_names_the_classes_that_are_found_worst_and_their_intervals(tmp_path: Path) -> None:
+    classes = [{**_CLASS, "label": f"{_NASTY}{n}", "precision_at_1": n / 25} for n in range(26)]
+    figures = {"known": _METRICS, "intervals": {"known": {"precision_at_1": [0.981, 0.997]}}, "classes": classes}
+    page = _page(replace(_data(), evaluation=figures), tmp_path)
+    assert "0.9810 to 0.9970" in page
+    assert "0.4000 to 0.9000" in page
+    assert "&lt;script&gt;" in page
+    assert [page.count(f"&amp;{n}<") for n in (0, 19, 20, 25)] == [1, 1, 0, 0]
+
+
+def test_write_report_of_classes_all_found_names_none(tmp_path: Path) -> None:
+    classes = [{**_CLASS, "label": "a", "precision_at_1": 1.0}]
+    assert "found worst" not in _page(replace(_data(), evaluation={"known": _METRICS, "classes": classes}), tmp_path)
+
+
+def test_write_report_shows_what_a_distance_means_and_the_open_set_test(tmp_path: Path) -> None:
+    bins = (ReliabilityBin(0.1, 300, 0.99), ReliabilityBin(0.4, 1200, 0.25))
+    calibration = Calibration(0.2, 0.95, 0.96, 0.91, 0.93, 1137, bins)
+    manifest = replace(_manifest(), calibration=calibration)
+    figures = {"open_set": {"known": _OPEN, "unseen": {}}}
+    page = _page(replace(_data(), manifest=manifest, evaluation=figures), tmp_path)
+    for shown in ("up to 0.100: 99.0% of 300 answers right", "1,137 items of the train split", "0.9967", "97.3 %", "97.0 %"):
+        assert shown in page
+    bars = [a for tag, a in elements_of(page) if tag == "rect"]
+    assert [float(str(bar["width"])) for bar in bars] == [140.0, 420.0]
+    (limit,) = [a for tag, a in elements_of(page) if a.get("class") == "limit"]
+    assert float(str(limit["x1"])) == float(str(bars[0]["x"])) + 280.0
+
+
+def test_write_report_of_an_open_set_without_a_threshold_shows_dashes(tmp_path: Path) -> None:
+    figures = {"open_set": {"known": {"queries": 3.0, "auroc": 0.5}, "unseen": {}}}
+    page = _page(replace(_data(), evaluation=figures), tmp_path)
+    assert page.count("<td>–</td>") == 3
+    assert "What a distance" not in page
 
 
 def test_report_of_clips_counts_clips_of_sounds(tmp_path: Path) -> None:
