@@ -22,7 +22,7 @@ class Checkpoint:
     """Attributes:
     step: steps done.
     arrays: by name.
-    plain: what else the loop needs, as JSON holds it.
+    plain: what else the loop needs, as JSON holds it; arrays of numbers come back as lists.
     """
 
     step: int
@@ -45,7 +45,7 @@ class Checkpoints:
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint, and removes all but it and the one before."""
         stored: dict[str, Any] = {f"array:{name}": value for name, value in checkpoint.arrays.items()}
-        stored[_PLAIN] = np.frombuffer(json.dumps(checkpoint.plain).encode(), np.uint8)
+        stored[_PLAIN] = np.frombuffer(json.dumps(checkpoint.plain, default=_as_list).encode(), np.uint8)
         with (
             replace_file(self._folder / f"checkpoint-{checkpoint.step:09d}.npz") as temporary,
             temporary.open("wb") as file,
@@ -70,6 +70,10 @@ class Checkpoints:
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob("checkpoint-*.npz"))
+
+
+def _as_list(array: Array) -> list[Any]:
+    return list(array.tolist())
 
 
 def _read(path: Path) -> Checkpoint:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from sim_transforms.settings.training import TrainSettings
 from trainer.batches import Batch, Batches
 from trainer.checkpoints import Checkpoint, Checkpoints
-from trainer.collapse import CollapseWatch, view_agreement
+from trainer.collapse import CollapseWatch, collapse_figures, view_agreement
 from trainer.learner import Learner
 from trainer.logs import Board, StepLog
 from trainer.metrics import chosen_metric, is_better, validation_metrics
@@ -52,6 +52,7 @@ class _Run:
         step: steps done.
         best_epoch, best_metrics, best_weights: of the best epoch so far.
         seen: figures of the epochs so far, as the collapse watch takes them.
+        before: the same of the weights before training; none with labels.
     """
 
     step: int = 0
@@ -59,6 +60,7 @@ class _Run:
     best_metrics: dict[str, float] | None = None
     best_weights: list[Array] = field(default_factory=list)
     seen: list[dict[str, float]] = field(default_factory=list)
+    before: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ class _Loop:
 
     def run(self) -> Fitted:
         self._go_on()
-        self._watch.restore(self._run.seen)
+        if self._run.step == 0 and not self._has_labels:
+            vectors = self._data.embed(self._predict, self._data.validation)
+            self._run.before = collapse_figures(vectors, self._agreement())
+        self._watch.begin(self._run.before, self._run.seen)
         with ExitStack() as stack:
             batches = stack.enter_context(self._data.batches(self._position))
             log = stack.enter_context(StepLog(self._watchers.folder / STEPS_FILE, self._run.step))
@@ -184,6 +189,7 @@ class _Loop:
             "best_epoch": run.best_epoch,
             "best_metrics": run.best_metrics,
             "seen": run.seen,
+            "before": run.before,
             "position": batch.position,
         }
         self._checkpoints.save(Checkpoint(run.step, self._learner.state() | best, plain))
@@ -197,5 +203,5 @@ class _Loop:
             found.arrays[f"best/{place}"] for place in range(sum(name.startswith("best/") for name in found.arrays))
         ]
         plain = found.plain
-        self._run = _Run(found.step, plain["best_epoch"], plain["best_metrics"], best, plain["seen"])
+        self._run = _Run(found.step, plain["best_epoch"], plain["best_metrics"], best, plain["seen"], plain["before"])
         self._position = plain["position"]

@@ -77,9 +77,10 @@ class Learner:
         self.network.set_epoch(settings.epochs - 1)
         self._optimizer.build(self._trained())
         self.network.set_epoch(0)
-        # Proxies stand for whole classes and get a gradient from few of them a batch: they need larger steps.
+        # Proxies stand for whole classes and get a gradient from few of them a batch, predictors must keep up with the
+        # network: they need larger steps.
         self._proxies = optimizer(settings, steps, settings.proxy_learning_rate)
-        self._proxies.build(self._proxy_variables())
+        self._proxies.build(self._quick())
         self._rate = learning_rate(settings, steps)
 
     @property
@@ -160,11 +161,15 @@ class Learner:
             average.assign(kept * average + (1.0 - kept) * tf.cast(weight, average.dtype))
 
     def _trained(self) -> list[Any]:
-        heads = self._terms.objective.trainable_variables if self._terms.objective else []
-        return [*self.model.trainable_variables, *heads]
+        objective = self._terms.objective
+        quick = {id(variable) for variable in self._quick()}
+        heads = objective.trainable_variables if objective is not None else []
+        return [*self.model.trainable_variables, *(head for head in heads if id(head) not in quick)]
 
-    def _proxy_variables(self) -> list[Any]:
-        return list(self._terms.metric.trainable_variables) if self._terms.metric else []
+    def _quick(self) -> list[Any]:
+        """Proxies and predictors."""
+        proxies = self._terms.metric.trainable_variables if self._terms.metric is not None else []
+        return [*proxies, *(self._terms.objective.quick if self._terms.objective is not None else [])]
 
     def _run(self, features: Any, classes: Any, seed: Any, number: Any) -> dict[str, Any]:
         return self._devices.run(self._step, (features, classes), (seed, number))
@@ -172,7 +177,7 @@ class Learner:
     def _step(self, features: Any, classes: Any, seed: Any, number: Any) -> dict[str, Any]:
         its_own = seed + tf.stack([0, self._devices.number() * _SEEDS_APART])
         views, classes = self._make_views(features, classes, its_own)
-        trained, proxies, gather = self._trained(), self._proxy_variables(), self._devices.gather
+        trained, proxies, gather = self._trained(), self._quick(), self._devices.gather
         with tf.GradientTape() as tape:
             vectors, classes = [gather(part) for part in self._embed(views)], gather(classes)
             told = self._losses(vectors, views, classes)

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from sim_transforms.records.manifests import ExamplesManifest
-from sim_transforms.storage.tfrecord import read_payload
+from sim_transforms.storage.tfrecord import read_payloads
 from trainer.places import Places
 
 Array = np.ndarray[Any, Any]
@@ -36,12 +36,9 @@ class RecordReader:
 
     def read_all(self, places: Places, rows: Array) -> list[bytes]:
         """Serialised examples of [b] rows, in their order; raises DamagedArtefact where a checksum differs."""
-        shards, offsets = places.shards[rows].tolist(), places.offsets[rows].tolist()
-        lengths = places.lengths[rows].tolist()
-        return [
-            read_payload(self._open(shard), offset, length, self._paths[shard])
-            for shard, offset, length in zip(shards, offsets, lengths, strict=True)
-        ]
+        shards = places.shards[rows].tolist()
+        descriptors, paths = [self._open(shard) for shard in shards], [self._paths[shard] for shard in shards]
+        return read_payloads(descriptors, places.offsets[rows].tolist(), places.lengths[rows].tolist(), paths)
 
     def close(self) -> None:
         """Closes the files."""

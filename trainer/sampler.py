@@ -27,7 +27,7 @@ class Sampler(Protocol):
         ...
 
     def position(self) -> dict[str, Any]:
-        """Where the stream stands, as plain values."""
+        """Where the stream stands: plain values and arrays of whole numbers."""
         ...
 
     def go_to(self, position: dict[str, Any]) -> None:
@@ -101,7 +101,7 @@ class BalancedSampler:
 
     def position(self) -> dict[str, Any]:
         """Number of the next batch and draws of each class so far."""
-        return {"batch": self._batch, "drawn": self._drawn.tolist()}
+        return {"batch": self._batch, "drawn": self._drawn.copy()}
 
     def go_to(self, position: dict[str, Any]) -> None:
         """Goes on from a position."""

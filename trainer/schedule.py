@@ -30,7 +30,7 @@ def optimizer(settings: TrainSettings, steps: int, factor: float = 1.0) -> keras
         chosen = keras.optimizers.AdamW(
             rate, weight_decay=settings.weight_decay, gradient_accumulation_steps=accumulate
         )
-        chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "power"])
     else:
         chosen = keras.optimizers.Adam(rate, gradient_accumulation_steps=accumulate)
     if keras.config.dtype_policy().compute_dtype == "float16":

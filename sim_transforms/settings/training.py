@@ -156,7 +156,7 @@ class TrainSettings:
         select_by: metric of the validation items that chooses the epoch; a tie goes to the later one.
         learning_rate: the highest; it rises for `warmup` of the steps, and falls by half a cosine to 0.
         warmup: share of the steps.
-        proxy_learning_rate: of proxies and prototypes, as a multiple of learning_rate.
+        proxy_learning_rate: of proxies and predictors, as a multiple of learning_rate.
         weight_decay: of AdamW, 0 for Adam.
         average: the model is an exponential mean of the weights of all steps, of which each step keeps this share; 0
             takes the weights of the last step.

@@ -17,11 +17,12 @@ import gzip
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
+import numpy as np
 
 from sim_transforms.errors import DamagedArtefact
 
@@ -109,19 +110,24 @@ def read_record(descriptor: int, offset: int, length: int, path: str) -> bytes:
     return records[0]
 
 
-def read_payload(descriptor: int, offset: int, length: int, path: str) -> bytes:
-    """`read_record` in half of its time, for those who read millions.
+def read_payloads(
+    descriptors: Sequence[int], offsets: Sequence[int], lengths: Sequence[int], paths: Sequence[str]
+) -> list[bytes]:
+    """`read_record` of several records, in a third of the time, for those who read millions.
 
-    The checksum of the length is left out: a length that agrees with the one asked for is right.
+    Checksums are compared all at once; those of the lengths are left out, as a length that is the one asked for is
+    right. Where anything differs, and of packed files, record by record.
     """
-    data = os.pread(descriptor, length, offset)
-    payload = data[12:-4]
-    stored = int.from_bytes(data[-4:], "little") - _MASK & 0xFFFFFFFF
-    if (stored >> 17 | stored << 15) & 0xFFFFFFFF == google_crc32c.value(payload) and len(
-        payload
-    ) == length - FRAME_BYTES == int.from_bytes(data[:8], "little"):
-        return payload
-    return read_record(descriptor, offset, length, path)
+    data = list(map(os.pread, descriptors, lengths, offsets))
+    payloads = [each[12:-4] for each in data]
+    if list(map(len, data)) == list(lengths) and min(lengths, default=FRAME_BYTES) >= FRAME_BYTES:
+        told = np.frombuffer(b"".join([each[:8] for each in data]), "<u8")
+        stored = np.frombuffer(b"".join([each[-4:] for each in data]), "<u4")
+        crc = np.fromiter(map(google_crc32c.value, payloads), np.uint32, len(payloads))
+        masked = ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(_MASK)
+        if (masked == stored).all() and (told == np.asarray(lengths, np.uint64) - FRAME_BYTES).all():
+            return payloads
+    return [read_record(*where) for where in zip(descriptors, offsets, lengths, paths, strict=True)]
 
 
 def _read_packed(path: Path) -> Iterator[bytes]:

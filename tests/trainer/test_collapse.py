@@ -69,6 +69,28 @@ def test_watch_lets_healthy_and_recovering_trainings_pass() -> None:
 
 def test_watch_remembers_the_epochs_before_a_kill() -> None:
     watch = CollapseWatch(False)
-    watch.restore([{"spread": 0.9, "effective_rank": 9.0, "knn_probe": 0.0}])
+    watch.begin({}, [{"spread": 0.9, "effective_rank": 9.0, "knn_probe": 0.0}])
     with pytest.raises(Collapsed):
         watch.look(RANDOM, 0.0)
+
+
+def test_watch_stops_when_views_find_each_other_half_as_often_as_before_training() -> None:
+    watch = CollapseWatch(False)
+    watch.begin({"spread": 0.3, "effective_rank": 16.0, "knn_probe": 0.4}, [])
+    for agreement in (0.19, 0.21, 0.19):
+        watch.look(RANDOM, agreement)
+    with pytest.raises(Collapsed, match=r"knn_probe.*below 0\.2"):
+        watch.look(RANDOM, 0.18)
+
+
+def test_watch_stops_when_dimensions_are_lost_and_views_hardly_find_each_other_more_often() -> None:
+    flat = _unit(RANDOM * ([1.0] * 4 + [0.001] * 12))
+    before = {"spread": 0.3, "effective_rank": 14.0, "knn_probe": 0.4}
+    useful, useless = CollapseWatch(False), CollapseWatch(False)
+    for watch in (useful, useless):
+        watch.begin(before, [])
+    for _ in range(3):
+        useful.look(flat, 0.7)
+    useless.look(flat, 0.42)
+    with pytest.raises(Collapsed, match=r"effective_rank.*below 4\.62"):
+        useless.look(flat, 0.42)

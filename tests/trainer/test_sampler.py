@@ -116,6 +116,7 @@ def test_shuffled_sampler_every_row_comes_once_a_walk() -> None:
 
 
 def _as_json(position: dict[str, Any]) -> dict[str, Any]:
+    """As a checkpoint keeps it."""
     import json
 
-    return json.loads(json.dumps(position))
+    return json.loads(json.dumps(position, default=lambda array: array.tolist()))

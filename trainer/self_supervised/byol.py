@@ -26,11 +26,11 @@ class Byol(ViewObjective):
     Args:
         hidden: width of projector and predictor.
         size: of the projections.
-        first_momentum: of the target at the beginning.
+        first_momentum: of the target at the beginning. The paper's 0.996 is for hundreds of thousands of steps.
         predictor: without it the training collapses.
     """
 
-    def __init__(self, hidden: int = 128, size: int = 64, first_momentum: float = 0.97, predictor: bool = True) -> None:
+    def __init__(self, hidden: int = 128, size: int = 64, first_momentum: float = 0.98, predictor: bool = True) -> None:
         super().__init__("byol")
         self.hidden, self.size, self.first_momentum, self.has_predictor = hidden, size, first_momentum, predictor
 
@@ -38,18 +38,23 @@ class Byol(ViewObjective):
         """Projector, predictor, and the copies."""
         self.part = part
         sizes = (self.hidden, self.size)
-        self.projector = mlp(dimension, sizes, seed, "projector")
-        self.predictor = mlp(self.size, sizes, seed + 10, "predictor")
+        self.projector = mlp(dimension, sizes, seed, "projector", norm_last=True)
+        self.predictor = mlp(self.size, sizes, seed + 10, "predictor") if self.has_predictor else None
         self.target = keras.models.clone_model(network)
-        self.target_projector = mlp(dimension, sizes, seed, "target_projector")
+        self.target_projector = mlp(dimension, sizes, seed, "target_projector", norm_last=True)
         self.target.set_weights(network.get_weights())
         self.target_projector.set_weights(self.projector.get_weights())
         self.target.trainable = self.target_projector.trainable = False
 
+    @property
+    def quick(self) -> list[Any]:
+        """The predictor: one that lags behind lets the views fall together (Tian et al. 2021, section 4)."""
+        return list(self.predictor.trainable_variables) if self.predictor else []
+
     def call(self, vectors: list[Any], features: list[Any]) -> Any:
         """Mean of both directions, from 0 to 4."""
         projected = [self.projector(view, training=True) for view in vectors]
-        predicted = [self.predictor(p, training=True) if self.has_predictor else p for p in projected]
+        predicted = [self.predictor(p, training=True) if self.predictor else p for p in projected]
         seen = ops.split(self.target(ops.concatenate(features, axis=0), training=True), len(features))
         wanted = [self.target_projector(self.part(view), training=True) for view in seen]
         first, second = (negative_cosine(*pair) for pair in zip(predicted, reversed(wanted), strict=True))

@@ -36,6 +36,11 @@ class ViewObjective(keras.layers.Layer):
             seed: of all that begins at random.
         """
 
+    @property
+    def quick(self) -> list[Any]:
+        """Variables that learn at `train.proxy_learning_rate` times the rate: they must keep up with the network."""
+        return []
+
     def call(self, vectors: list[Any], features: list[Any]) -> Any:
         """The loss.
 

@@ -15,7 +15,7 @@ from trainer.self_supervised.byol import Byol, momentum
 from trainer.self_supervised.make import make_objective
 from trainer.self_supervised.objective import ViewObjective
 from trainer.self_supervised.simclr import nt_xent
-from trainer.self_supervised.simsiam import negative_cosine
+from trainer.self_supervised.simsiam import SimSiam, negative_cosine
 from trainer.self_supervised.sinkhorn import sinkhorn
 from trainer.self_supervised.swav import swapped_prediction
 from trainer.self_supervised.vicreg import vicreg
@@ -142,11 +142,22 @@ def test_byol_target_is_not_trained_and_follows_by_its_momentum() -> None:
     for weight in network.weights:
         weight.assign(weight + 1.0)
     objective.after_step(network, ops.convert_to_tensor(3, "int32"), 10)
-    kept = 1 - 0.03 * (math.cos(math.pi * 0.3) + 1) / 2
+    kept = 1 - 0.02 * (math.cos(math.pi * 0.3) + 1) / 2
     for slow, old in zip(objective.target.weights, before, strict=True):
         moved = slow.path.endswith(("kernel", "bias", "gamma", "beta"))
         expected = kept * old + (1 - kept) * (old + 1.0) if moved else old
         np.testing.assert_allclose(ops.convert_to_numpy(slow), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Byol, SimSiam])
+def test_predictors_keep_up_and_nothing_does_without_one(kind: type[Byol] | type[SimSiam]) -> None:
+    network, found = _network(), []
+    for predictor in (True, False):
+        objective = kind(predictor=predictor)
+        objective.build_for(network, SIZE, lambda vectors: vectors, 0)
+        found.append(objective.quick)
+        assert {id(each) for each in objective.quick} <= {id(each) for each in objective.trainable_variables}
+    assert ([each.path.split("/")[0] for each in found[0]], found[1]) == (["predictor"] * len(found[0]), [])
 
 
 def test_momentum_rises_from_the_first_to_one() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.storage.checksums import combine_crc32c, file_entry, index_file
-from sim_transforms.storage.tfrecord import frame, pack, read_record, read_records, split_records
+from sim_transforms.storage.tfrecord import frame, pack, read_payloads, read_record, read_records, split_records
 
 
 def _crc(data: bytes) -> str:
@@ -101,3 +101,41 @@ def test_damaged_packed_records_are_refused(tmp_path: Path) -> None:
     path.write_bytes(data[:-3])
     with pytest.raises(DamagedArtefact, match="cut short"):
         list(read_records(path))
+
+
+@pytest.mark.parametrize("name", ["r.tfrecord", "r.tfrecord.gz"])
+def test_read_payloads_are_the_records_in_the_order_that_was_asked(tmp_path: Path, name: str) -> None:
+    payloads = [random.Random(n).randbytes(n * 37) for n in range(20)]
+    stored = [pack(frame(p)) if name.endswith("gz") else frame(p) for p in payloads]
+    path = tmp_path / name
+    path.write_bytes(b"".join(stored))
+    offsets = [sum(map(len, stored[:n])) for n in range(20)]
+    asked = [7, 0, 19, 7, 3]
+    with path.open("rb") as file:
+        where = ([file.fileno()] * 5, [offsets[n] for n in asked], [len(stored[n]) for n in asked], [str(path)] * 5)
+        assert read_payloads(*where) == [payloads[n] for n in asked]
+        assert read_payloads([], [], [], []) == []
+
+
+def test_read_payloads_with_a_flipped_byte_anywhere_are_refused_by_its_place(tmp_path: Path) -> None:
+    stored = [frame(b"first record"), frame(b"second"), frame(b"")]
+    whole, path = b"".join(stored), tmp_path / "r"
+    offsets = [0, len(stored[0]), len(stored[0]) + len(stored[1])]
+    lengths = [len(each) for each in stored]
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        damaged = max(offset for offset in offsets if offset <= place)
+        if damaged + 8 <= place < damaged + 12:
+            continue  # the checksum of a length that is right all the same
+        with path.open("rb") as file, pytest.raises(DamagedArtefact, match=f"byte {damaged}\\b"):
+            read_payloads([file.fileno()] * 3, offsets, lengths, [str(path)] * 3)
+
+
+@pytest.mark.parametrize("length", [0, 3, 15, 16, 27])
+def test_read_payloads_of_records_that_are_cut_short_are_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "r"
+    path.write_bytes(frame(b"first record")[:length])
+    with path.open("rb") as file, pytest.raises(DamagedArtefact, match="byte 0"):
+        read_payloads([file.fileno()], [0], [28], [str(path)])
+    with path.open("rb") as file, pytest.raises(DamagedArtefact, match="byte 0"):
+        read_payloads([file.fileno()], [0], [length], [str(path)])
