@@ -36,6 +36,9 @@ Array = np.ndarray[Any, Any]
 
 CONFIG = "configs/digits.yaml"
 FEW, DRAWS = 5, 20
+# Without labels: larger batches, smaller steps, softer negatives and views that change less.
+_WITHOUT_LABELS = {"examples_per_class": 20, "learning_rate": 0.0005, "temperature": 0.5}
+_VIEWS_WITHOUT_LABELS = {"turn": 0.1, "zoom": 0.05, "turned_classes": 0.0}
 _RAW, _UNTRAINED, _DEFAULT = "raw pixels", "untrained", "default"
 _LOSSES = [name for name in get_args(LossName) if name != "none"]
 _OBJECTIVES = [name for name in get_args(SelfSupervisedName) if name != "none"]
@@ -96,7 +99,9 @@ def settings_of(row: str, kind: str, seed: int, epochs: int | None) -> TrainSett
         chosen = dataclasses.replace(chosen, epochs=epochs)
     if kind == "unlabelled":
         named: Any = {} if row == _UNTRAINED else {"self_supervised": row}
-        return dataclasses.replace(chosen, loss="none", train_labels="all", calibrate_precision=None, **named)
+        views = dataclasses.replace(chosen.augment, **_VIEWS_WITHOUT_LABELS)
+        named |= _WITHOUT_LABELS | {"augment": views, "train_labels": "all", "calibrate_precision": None}
+        return dataclasses.replace(chosen, loss="none", **named)
     name, _, alone = row.partition(" ")
     if name == _DEFAULT or row == _UNTRAINED:
         return chosen
@@ -196,7 +201,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(argv)
     usual = [_DEFAULT, *_LOSSES, *(f"{name} alone" for name in _LOSSES)] if given.kind == "labelled" else _OBJECTIVES
-    rows = given.rows.split(",") if given.rows else [_RAW, _UNTRAINED, *usual]
+    rows = given.rows.split(",") if given.rows else [# Without labels: larger batches, smaller steps, softer negatives and views that change less.
+_WITHOUT_LABELS = {"examples_per_class": 20, "learning_rate": 0.0005, "temperature": 0.5}
+_VIEWS_WITHOUT_LABELS = {"turn": 0.1, "zoom": 0.05, "turned_classes": 0.0}
+_RAW, _UNTRAINED, *usual]
     machine = describe_machine()
     section(f"Losses on digits ({given.kind})", machine_line(machine))
     figures: list[Figures] = []
