@@ -201,10 +201,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(argv)
     usual = [_DEFAULT, *_LOSSES, *(f"{name} alone" for name in _LOSSES)] if given.kind == "labelled" else _OBJECTIVES
-    rows = given.rows.split(",") if given.rows else [# Without labels: larger batches, smaller steps, softer negatives and views that change less.
-_WITHOUT_LABELS = {"examples_per_class": 20, "learning_rate": 0.0005, "temperature": 0.5}
-_VIEWS_WITHOUT_LABELS = {"turn": 0.1, "zoom": 0.05, "turned_classes": 0.0}
-_RAW, _UNTRAINED, *usual]
+    rows = given.rows.split(",") if given.rows else [_RAW, _UNTRAINED, *usual]
     machine = describe_machine()
     section(f"Losses on digits ({given.kind})", machine_line(machine))
     figures: list[Figures] = []
