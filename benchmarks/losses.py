@@ -3,6 +3,7 @@
     .venv/bin/python -m benchmarks.losses --json work/benchmarks/losses.json
     .venv/bin/python -m benchmarks.losses --rows default,untrained --seeds 3
     .venv/bin/python -m benchmarks.losses --kind unlabelled               # all ten digits, no label is ever seen
+    .venv/bin/python -m benchmarks.losses --kind collapse                 # BYOL without its predictor, which must end
     .venv/bin/python -m benchmarks.losses --rows default --epochs 1 --seeds 1     # does it run at all
 
 The split is that of `configs/digits.yaml` (one for each seed): digits 0-5 are trained on, the gallery is the train
@@ -22,12 +23,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
+from unittest import mock
 
 import numpy as np
 
 from benchmarks.processes import run_measured
 from benchmarks.ruiji import PROGRAM
 from benchmarks.tables import describe_machine, machine_line, markdown_table, notify, section, shown, write_json
+from sim_transforms.errors import Collapsed
 from sim_transforms.quality.retrieval import retrieval_metrics
 from sim_transforms.settings.loader import load_settings
 from sim_transforms.settings.training import LossName, SelfSupervisedName, TrainSettings
@@ -37,8 +40,8 @@ Array = np.ndarray[Any, Any]
 CONFIG = "configs/digits.yaml"
 FEW, DRAWS = 5, 20
 # Without labels: larger batches, smaller steps, softer negatives and views that change less.
-_WITHOUT_LABELS = {"examples_per_class": 20, "learning_rate": 0.0005, "temperature": 0.5}
-_VIEWS_WITHOUT_LABELS = {"turn": 0.1, "zoom": 0.05, "turned_classes": 0.0}
+_WITHOUT_LABELS: dict[str, Any] = {"examples_per_class": 20, "learning_rate": 0.0005, "temperature": 0.5}
+_VIEWS_WITHOUT_LABELS: dict[str, Any] = {"turn": 0.1, "zoom": 0.05, "turned_classes": 0.0}
 _RAW, _UNTRAINED, _DEFAULT = "raw pixels", "untrained", "default"
 _LOSSES = [name for name in get_args(LossName) if name != "none"]
 _OBJECTIVES = [name for name in get_args(SelfSupervisedName) if name != "none"]
@@ -102,10 +105,10 @@ def settings_of(row: str, kind: str, seed: int, epochs: int | None) -> TrainSett
         views = dataclasses.replace(chosen.augment, **_VIEWS_WITHOUT_LABELS)
         named |= _WITHOUT_LABELS | {"augment": views, "train_labels": "all", "calibrate_precision": None}
         return dataclasses.replace(chosen, loss="none", **named)
-    name, _, alone = row.partition(" ")
+    name, _, beside = row.partition(" ")
     if name == _DEFAULT or row == _UNTRAINED:
         return chosen
-    loss: Any = {"loss": name} | ({"self_supervised": "none"} if alone else {})
+    loss: Any = {"loss": name} | ({} if beside else {"self_supervised": "none"})
     return dataclasses.replace(chosen, **loss)
 
 
@@ -129,6 +132,27 @@ def embed_row(row: str, items: Items, settings: TrainSettings) -> tuple[Array, f
         return data.embed(partial(model, training=False), np.arange(len(items.labels))), seconds
     finally:
         data.close()
+
+
+def collapse(items: Items, settings: TrainSettings) -> str:
+    """What ends BYOL without its predictor, which nothing keeps from one point."""
+    from trainer.fit import Watchers
+    from trainer.self_supervised.byol import Byol
+    from trainer.task import fitted_model
+    from trainer.training_data import TrainingData
+
+    data = TrainingData(items.folder, settings)
+    try:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            mock.patch("trainer.task.make_objective", side_effect=lambda _: Byol(predictor=False)),
+        ):
+            fitted_model(data, settings, Watchers(Path(name), lambda *_: None, notify), Path)
+    except Collapsed as error:
+        return str(error)
+    finally:
+        data.close()
+    return "was not caught"
 
 
 def _fastest_epoch(log: Path) -> float | None:
@@ -194,13 +218,19 @@ def table(rows: Sequence[str], figures: Sequence[Figures]) -> str:
 def main(argv: Sequence[str]) -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description="Losses and self-supervised objectives on digits.")
-    parser.add_argument("--kind", choices=("labelled", "unlabelled"), default="labelled")
-    parser.add_argument("--rows", help="names, with commas between; `<loss> alone` is without a self-supervised term")
+    parser.add_argument("--kind", choices=("labelled", "unlabelled", "collapse"), default="labelled")
+    parser.add_argument(
+        "--rows", help="names, with commas between; `<loss> beside simclr` is with a self-supervised term"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="of each training (default: the configuration's)")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(argv)
-    usual = [_DEFAULT, *_LOSSES, *(f"{name} alone" for name in _LOSSES)] if given.kind == "labelled" else _OBJECTIVES
+    usual = (
+        [_DEFAULT, *_LOSSES, *(f"{name} beside simclr" for name in _LOSSES)]
+        if given.kind == "labelled"
+        else _OBJECTIVES
+    )
     rows = given.rows.split(",") if given.rows else [_RAW, _UNTRAINED, *usual]
     machine = describe_machine()
     section(f"Losses on digits ({given.kind})", machine_line(machine))
@@ -208,11 +238,15 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         for seed in range(given.seeds):
             items = prepare(seed, Path(name), given.kind)
+            if given.kind == "collapse":
+                print(f"- seed {seed}: {collapse(items, settings_of('byol', 'unlabelled', seed, given.epochs))}")
+                continue
             for row in rows:
                 found = embed_row(row, items, settings_of(row, given.kind, seed, given.epochs))
                 figures.append(figures_of(row, items, seed, found))
                 notify(f"seed {seed}: {figures[-1]}")
-    section(f"Means of {given.seeds} seeds", table(rows, figures))
+    if figures:
+        section(f"Means of {given.seeds} seeds", table(rows, figures))
     write_json(given.json, {"machine": machine, "figures": [asdict(each) for each in figures]})
 
 
