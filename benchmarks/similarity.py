@@ -55,7 +55,8 @@ def settings_for(steps: int) -> TrainSettings:
     """As the peer trains."""
     epochs = 10
     return dataclasses.replace(
-        settings_of("multi_similarity alone", "labelled", 0, epochs),
+        settings_of("multi_similarity", "labelled", 0, epochs),
+        embedding_size=64,
         steps_per_epoch=-(-steps // epochs),
         augment=_SAME,
         calibrate_precision=None,
