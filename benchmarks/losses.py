@@ -41,7 +41,9 @@ CONFIG = "configs/digits.yaml"
 FEW, DRAWS = 5, 20
 # Without labels: larger batches, smaller steps, softer negatives and views that change less.
 _WITHOUT_LABELS: dict[str, Any] = {"examples_per_class": 20, "learning_rate": 0.0005, "temperature": 0.5}
-_VIEWS_WITHOUT_LABELS: dict[str, Any] = {"turn": 0.1, "zoom": 0.05, "turned_classes": 0.0}
+_VIEWS_WITHOUT_LABELS: dict[str, Any] = {"turn": 0.1, "zoom": 0.05}
+# Nothing pushes items apart in BYOL but what its predictor misses: it must be quick, and batches and views varied.
+_BYOL: dict[str, Any] = {"examples_per_class": 10, "proxy_learning_rate": 30.0}
 _RAW, _UNTRAINED, _DEFAULT = "raw pixels", "untrained", "default"
 _LOSSES = [name for name in get_args(LossName) if name != "none"]
 _OBJECTIVES = [name for name in get_args(SelfSupervisedName) if name != "none"]
@@ -102,8 +104,11 @@ def settings_of(row: str, kind: str, seed: int, epochs: int | None) -> TrainSett
         chosen = dataclasses.replace(chosen, epochs=epochs)
     if kind == "unlabelled":
         named: Any = {} if row == _UNTRAINED else {"self_supervised": row}
-        views = dataclasses.replace(chosen.augment, **_VIEWS_WITHOUT_LABELS)
-        named |= _WITHOUT_LABELS | {"augment": views, "train_labels": "all", "calibrate_precision": None}
+        named |= _WITHOUT_LABELS | {"train_labels": "all", "calibrate_precision": None}
+        if row == "byol":
+            named |= _BYOL
+        else:
+            named["augment"] = dataclasses.replace(chosen.augment, **_VIEWS_WITHOUT_LABELS)
         return dataclasses.replace(chosen, loss="none", **named)
     name, _, beside = row.partition(" ")
     if name == _DEFAULT or row == _UNTRAINED:

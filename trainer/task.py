@@ -163,9 +163,10 @@ def _views(data: TrainingData, settings: TrainSettings, objective: ViewObjective
     if data.is_sound:
         return partial(_sound_views, augment=settings.augment)
     count, local = (objective.views, objective.local_views) if objective is not None else (1, 0)
-    if settings.augment.turned_classes:
+    classes = len(data.classes) if settings.loss != "none" else 0
+    if settings.augment.turned_classes and classes:
         check_square(data.manifest.media.feature_shape)
-    return partial(_picture_views, augment=settings.augment, several=(count, local), classes_in_all=len(data.classes))
+    return partial(_picture_views, augment=settings.augment, several=(count, local), classes_in_all=classes)
 
 
 def _picture_views(

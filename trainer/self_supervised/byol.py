@@ -26,11 +26,11 @@ class Byol(ViewObjective):
     Args:
         hidden: width of projector and predictor.
         size: of the projections.
-        first_momentum: of the target at the beginning. The paper's 0.996 is for hundreds of thousands of steps.
+        first_momentum: of the target at the beginning.
         predictor: without it the training collapses.
     """
 
-    def __init__(self, hidden: int = 128, size: int = 64, first_momentum: float = 0.98, predictor: bool = True) -> None:
+    def __init__(self, hidden: int = 128, size: int = 64, first_momentum: float = 0.995, predictor: bool = True) -> None:
         super().__init__("byol")
         self.hidden, self.size, self.first_momentum, self.has_predictor = hidden, size, first_momentum, predictor
 
