@@ -30,7 +30,9 @@ class Byol(ViewObjective):
         predictor: without it the training collapses.
     """
 
-    def __init__(self, hidden: int = 128, size: int = 64, first_momentum: float = 0.995, predictor: bool = True) -> None:
+    def __init__(
+        self, hidden: int = 128, size: int = 64, first_momentum: float = 0.995, predictor: bool = True
+    ) -> None:
         super().__init__("byol")
         self.hidden, self.size, self.first_momentum, self.has_predictor = hidden, size, first_momentum, predictor
 

@@ -188,7 +188,8 @@ def test_write_report_shows_what_a_distance_means_and_the_open_set_test(tmp_path
     manifest = replace(_manifest(), calibration=calibration)
     figures = {"open_set": {"known": _OPEN, "unseen": {}}}
     page = _page(replace(_data(), manifest=manifest, evaluation=figures), tmp_path)
-    for shown in ("up to 0.100: 99.0% of 300 answers right", "1,137 items of the train split", "0.9967", "97.3 %", "97.0 %"):
+    texts = ("up to 0.100: 99.0% of 300 answers right", "1,137 items of the train split", "0.9967", "97.3 %", "97.0 %")
+    for shown in texts:
         assert shown in page
     bars = [a for tag, a in elements_of(page) if tag == "rect"]
     assert [float(str(bar["width"])) for bar in bars] == [140.0, 420.0]
