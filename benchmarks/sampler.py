@@ -91,7 +91,7 @@ def measure(side: str, folder: Path, items: int, batches: int) -> Figures:
 def _sampler_rate(folder: Path, paths: list[Path], parse: Any, batches: int) -> float:
     import tensorflow as tf
 
-    from trainer.batches import Batches
+    from trainer.batches import Batches, Groups, group_size
     from trainer.places import load_places
     from trainer.records import RecordReader
     from trainer.sampler import BalancedSampler
@@ -101,7 +101,11 @@ def _sampler_rate(folder: Path, paths: list[Path], parse: Any, batches: int) -> 
         places.numbers, np.arange(len(places)), _BATCH // _EXAMPLES_PER_CLASS, _EXAMPLES_PER_CLASS, 0
     )
     with Batches(
-        sampler, places.numbers, lambda rows: reader.read_all(places, rows), lambda records: parse(tf.constant(records))
+        sampler,
+        places.numbers,
+        lambda rows: reader.read_all(places, rows),
+        lambda records: parse(tf.constant(records)),
+        groups=Groups(group_size(_BATCH * float(places.lengths.mean())), split=tf.split),
     ) as stream:
         return _rate(lambda: next(stream).features, batches)
 

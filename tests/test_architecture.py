@@ -33,7 +33,7 @@ ALLOWED = {
 OUTSIDE = {
     "apache_beam": {"beam", "pipelines"},
     "nmslib": {"hnsw", "lookup"},
-    "numba": {"hnsw"},
+    "numba": {"hnsw", "storage"},
     "google.cloud.storage": {"storage"},
 }
 PUBLIC = {

@@ -53,17 +53,21 @@ class Places:
 
 def load_places(examples: Path) -> Places:
     """Reads `offsets.parquet`."""
-    names = ["item_id", "label", "split", "shard", "offset", "length"]
-    table = pq.read_table(examples / "offsets.parquet", columns=names).combine_chunks()
-    labels, numbers = _numbered(table.column("label"))
+    path = examples / "offsets.parquet"
+
+    def column(name: str) -> pa.ChunkedArray:
+        # One at a time: what is read of one is gone before the next is.
+        return pq.read_table(path, columns=[name]).column(name)
+
+    labels, numbers = _numbered(column("label"))
     return Places(
-        item_ids=_whole(table.column("item_id")),
+        item_ids=_whole(column("item_id")),
         labels=labels,
         numbers=numbers,
-        in_train=pc.equal(table.column("split"), "train").to_numpy(),
-        shards=table.column("shard").to_numpy().astype(np.int32),
-        offsets=table.column("offset").to_numpy().astype(np.int64),
-        lengths=table.column("length").to_numpy().astype(np.int32),
+        in_train=pc.equal(column("split"), "train").to_numpy(),
+        shards=column("shard").to_numpy().astype(np.int32),
+        offsets=column("offset").to_numpy().astype(np.int64),
+        lengths=column("length").to_numpy().astype(np.int32),
     )
 
 

@@ -95,7 +95,10 @@ class BalancedSampler:
         generator = np.random.default_rng([self._seed, _CLASSES, self._batch])
         chosen = np.sort(generator.choice(len(self._walks), self._classes, replace=False))
         self._batch += 1
-        pieces = [self._walks[place].take(int(self._drawn[place]), self._examples) for place in chosen]
+        drawn = self._drawn[chosen].tolist()
+        pieces = [
+            self._walks[place].take(count, self._examples) for place, count in zip(chosen.tolist(), drawn, strict=True)
+        ]
         self._drawn[chosen] += self._examples
         return np.concatenate(pieces)
 
@@ -170,21 +173,23 @@ class _Walk:
     """
 
     def __init__(self, rows: Array, seeds: tuple[int, ...]) -> None:
-        self._rows, self._seeds = rows, seeds
+        self._rows, self._seeds, self._count = rows, seeds, len(rows)
         self._last, self._order = -1, np.zeros(0, np.int32)
 
     def take(self, drawn: int, count: int) -> Array:
         """[count] rows that follow the first `drawn` ones."""
-        pieces, end = [], drawn + count
-        while drawn < end:
-            walk, start = divmod(drawn, len(self._rows))
-            pieces.append(self._rows[self._order_of(walk)[start : start + end - drawn]])
-            drawn += len(pieces[-1])
-        return np.concatenate(pieces)
+        walk, start = divmod(drawn, self._count)
+        pieces = [self._rows[self._order_of(walk)[start : start + count]]]
+        missing = count - len(pieces[0])
+        while missing:
+            walk += 1
+            pieces.append(self._rows[self._order_of(walk)[:missing]])
+            missing -= len(pieces[-1])
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _order_of(self, walk: int) -> Array:
         if walk != self._last:
-            order = np.random.default_rng([*self._seeds, walk]).permutation(len(self._rows))
+            order = np.random.default_rng([*self._seeds, walk]).permutation(self._count)
             self._last, self._order = walk, order.astype(np.int32)
         return self._order
 

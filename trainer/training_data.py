@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.training import TrainSettings
-from trainer.batches import Batches
+from trainer.batches import Batches, Groups, group_size
 from trainer.dataset import FeatureReader
 from trainer.places import UNLABELLED, load_places
 from trainer.records import RecordReader
@@ -121,7 +122,9 @@ class TrainingData:
             sampler.go_to(position["sampler"])
             if views is not None:
                 views.go_to(position["views"])
-        return Batches(sampler, self._class_of(), read, make, views.position if views is not None else None)
+        groups = Groups(self._group(), position["taken"] if position is not None else 0, tf.split)
+        state = views.position if views is not None else None
+        return Batches(sampler, self._class_of(), read, make, state, groups)
 
     def features(self, rows: Array) -> Any:
         """[b] rows -> [b, *feature_shape] float32."""
@@ -136,6 +139,14 @@ class TrainingData:
         block = _BLOCK if self._sound is None else _CLIPS
         blocks = [rows[start : start + block] for start in range(0, len(rows), block)]
         return np.concatenate([np.asarray(embed(self.features(several))) for several in blocks])
+
+    def _group(self) -> int:
+        """Batches that are read together: of pictures, a MiB of records, at most 16."""
+        if self._sound is not None:
+            return 1
+        batch = self._settings.classes_per_batch * self._settings.examples_per_class
+        record = float(self._places.lengths[self._split.training].mean())
+        return group_size(batch * record)
 
     def _sampler(self, part: Part) -> Sampler:
         chosen, training = self._settings, self._split.training

@@ -25,6 +25,7 @@ import google_crc32c
 import numpy as np
 
 from sim_transforms.errors import DamagedArtefact
+from sim_transforms.storage.scattered import read_scattered
 
 FRAME_BYTES = 16
 _MASK = 0xA282EAD8
@@ -118,9 +119,9 @@ def read_payloads(
     Checksums are compared all at once; those of the lengths are left out, as a length that is the one asked for is
     right. Where anything differs, and of packed files, record by record.
     """
-    data = list(map(os.pread, descriptors, lengths, offsets))
-    payloads = [each[12:-4] for each in data]
-    if list(map(len, data)) == list(lengths) and min(lengths, default=FRAME_BYTES) >= FRAME_BYTES:
+    data = read_scattered(descriptors, offsets, lengths) if min(lengths, default=0) >= FRAME_BYTES else None
+    if data is not None and not is_packed(paths[0]):
+        payloads = [each[12:-4] for each in data]
         told = np.frombuffer(b"".join([each[:8] for each in data]), "<u8")
         stored = np.frombuffer(b"".join([each[-4:] for each in data]), "<u4")
         crc = np.fromiter(map(google_crc32c.value, payloads), np.uint32, len(payloads))
