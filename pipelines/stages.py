@@ -121,7 +121,7 @@ class Stages:
             manifest = train(self.examples, folder, settings, watchers, fetch_weights, in_use)
             return {"metrics": manifest.metrics, "best_epoch": manifest.best_epoch, "log": str(notes)}
 
-        modules = (*_modules("features", "quality.retrieval", "quality.exact"), "trainer")
+        modules = (*_modules("features", "quality.retrieval", "quality.exact", "quality.open_set"), "trainer")
         stage = Stage("train", inputs, modules, self.model, work)
         return stage
 
