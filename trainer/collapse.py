@@ -47,6 +47,12 @@ def view_agreement(first: Array, second: Array) -> float:
     return float(np.mean(nearest == np.arange(len(first))))
 
 
+def check_finite(vectors: Array) -> None:
+    """Raises Collapsed for embeddings that are no numbers: nothing can be measured of them."""
+    if not np.isfinite(vectors).all():
+        raise Collapsed(f"training: the embeddings are no finite numbers any more; {_ADVICE}")
+
+
 def collapse_figures(vectors: Array, agreement: float | None) -> dict[str, float]:
     """`spread`, `effective_rank`, and `knn_probe` where agreement is given."""
     figures = {"spread": spread(vectors), "effective_rank": effective_rank(vectors)}
@@ -87,8 +93,7 @@ class CollapseWatch:
         Raises:
             Collapsed: nothing tells the items apart any more.
         """
-        if not np.isfinite(vectors).all():
-            raise Collapsed(f"training: the embeddings are no finite numbers any more; {_ADVICE}")
+        check_finite(vectors)
         figures = collapse_figures(vectors, agreement)
         self._seen.append(figures)
         if figures["spread"] < _DEAD:
@@ -107,7 +112,8 @@ class CollapseWatch:
         if self._before:
             probe, rank = self._before["knn_probe"], self._before["effective_rank"]
             wanted["knn_probe"] = max(wanted["knn_probe"], _OF_BEFORE * probe)
-            if all(figures["knn_probe"] < _HARDLY_MORE * probe for figures in last):
+            hardly = min(_HARDLY_MORE * probe, (1.0 + probe) / 2.0)
+            if all(figures["knn_probe"] < hardly for figures in last):
                 wanted["effective_rank"] = max(_LEAST_RANK, _RANK_OF_BEFORE * rank)
         for name, least in wanted.items():
             found = [figures[name] for figures in last if name in figures]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from sim_transforms.settings.training import TrainSettings
 from trainer.batches import Batch, Batches
 from trainer.checkpoints import Checkpoint, Checkpoints
-from trainer.collapse import CollapseWatch, collapse_figures, view_agreement
+from trainer.collapse import CollapseWatch, check_finite, collapse_figures, view_agreement
 from trainer.learner import Learner
 from trainer.logs import Board, StepLog
 from trainer.metrics import chosen_metric, is_better, validation_metrics
@@ -155,6 +155,7 @@ class _Loop:
         run, data = self._run, self._data
         with self._learner.averaged() as model:
             vectors = data.embed(self._predict, data.validation)
+            check_finite(vectors)
             agreement = None if self._has_labels else self._agreement()
             weights = model.get_weights()
         metrics = validation_metrics(vectors, data.labels) if self._has_labels else {}
@@ -171,7 +172,9 @@ class _Loop:
         seed = tf.constant([self._settings.seed, 0], tf.int32)
 
         def both(features: Any) -> Any:
-            return tf.concat([self._predict(view) for view in self._learner.views(features, seed)[:2]], axis=1)
+            # Of sounds views come in pairs: here twice the same clips.
+            given = tf.concat([features, features], axis=0) if self._data.is_sound else features
+            return tf.concat([self._predict(view) for view in self._learner.views(given, seed)[:2]], axis=1)
 
         first, second = np.split(self._data.embed(both, self._data.validation), 2, axis=1)
         return view_agreement(first, second)

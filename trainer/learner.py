@@ -154,7 +154,7 @@ class Learner:
         return list(self.model.weights) if self._settings.average else []
 
     def _average(self, number: Any) -> None:
-        """The mean follows: of the first steps it is the plain mean, so that the initial weights do not linger."""
+        """The mean follows: of the first steps each counts by its number, so that the initial weights do not linger."""
         steps = tf.cast(number, tf.float32) + 1.0
         kept = tf.minimum(self._settings.average, (steps - 1.0) / (steps + 1.0))
         for average, weight in zip(self._averages, self._averaged(), strict=True):

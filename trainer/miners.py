@@ -4,6 +4,7 @@
 for losses of triplets. Choosing has no gradient.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -172,6 +173,10 @@ class DistanceWeightedMiner(Miner):
         squared = ops.clip(2.0 - 2.0 * cosine, self.cutoff**2, 4.0 - 1e-4)
         weights = -(self.dimension - 2.0) / 2.0 * ops.log(squared)
         weights -= (self.dimension - 3.0) / 2.0 * ops.log(1.0 - squared / 4.0)
+        # No pair counts more than one at the cutoff: on the far side of the sphere there are next to none either.
+        near = self.cutoff**2
+        most = -(self.dimension - 2.0) * math.log(near) - (self.dimension - 3.0) * math.log(1.0 - near / 4.0)
+        weights = ops.minimum(weights, most / 2.0)
         uniform = keras.random.uniform(ops.shape(weights), 1e-7, 1.0 - 1e-7, seed=self._generator)
         drawn = -ops.log(-ops.log(uniform))
         return ops.argsort(-ops.where(pairs.negatives, weights + drawn, -_FAR), axis=1)

@@ -254,6 +254,8 @@ class TrainSettings:
         most = self.embedding_size - 2
         if self.view_size != "auto" and not 0 <= self.view_size <= most:
             raise ValueError(f"view_size: auto, or from 0 to {most} (train.embedding_size less 2) is expected")
+        if self.own_view_size and not 0.0 < self.metric_share < 1.0:
+            raise ValueError("metric_share: a share above 0 and below 1 is expected where train.view_size is not 0")
         if self.average == 1.0:
             raise ValueError("average: a share from 0 to below 1 is expected")
         if self.loss == "none" and self.self_supervised == "none":

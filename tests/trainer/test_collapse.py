@@ -86,6 +86,10 @@ def test_watch_stops_when_views_find_each_other_half_as_often_as_before_training
 def test_watch_stops_when_dimensions_are_lost_and_views_hardly_find_each_other_more_often() -> None:
     flat = _unit(RANDOM * ([1.0] * 4 + [0.001] * 12))
     before = {"spread": 0.3, "effective_rank": 14.0, "knn_probe": 0.4}
+    certain = CollapseWatch(False)
+    certain.begin({**before, "knn_probe": 0.7}, [])
+    for _ in range(3):
+        certain.look(flat, 0.95)
     useful, useless = CollapseWatch(False), CollapseWatch(False)
     for watch in (useful, useless):
         watch.begin(before, [])

@@ -64,6 +64,9 @@ def make_loss(
         UsageError: a part or an option that the loss does not take.
     """
     made = LOSSES[name]
+    if name == "arcface" and parts["distance"] not in ("auto", "cosine"):
+        # Its margin is an angle: what is no cosine would be cut off at -1, and nothing be learned.
+        raise UsageError(f"train.distance: found {parts['distance']} for arcface; auto, or cosine, is expected")
     known = [parameter for parameter in inspect.signature(made).parameters if parameter not in _PARTS]
     unknown = sorted(set(options) - set(known))
     if unknown:

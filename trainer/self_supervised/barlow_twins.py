@@ -16,7 +16,8 @@ def barlow_twins(first: Any, second: Any, off_diagonal: float) -> Any:
         first, second: [b, d] float32 of views of the same items.
         off_diagonal: weight of what lies off the diagonal.
     """
-    correlation = ops.matmul(ops.transpose(_standardised(first)), _standardised(second)) / ops.shape(first)[0]
+    count = ops.cast(ops.shape(first)[0], "float32")
+    correlation = ops.matmul(ops.transpose(_standardised(first)), _standardised(second)) / count
     diagonal = ops.eye(first.shape[1], dtype="bool")
     on = ops.sum(ops.where(diagonal, ops.square(correlation - 1.0), 0.0))
     return on + off_diagonal * ops.sum(ops.where(diagonal, 0.0, ops.square(correlation)))

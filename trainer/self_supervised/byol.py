@@ -46,7 +46,9 @@ class Byol(ViewObjective):
         self.target_projector = mlp(dimension, sizes, seed, "target_projector", norm_last=True)
         self.target.set_weights(network.get_weights())
         self.target_projector.set_weights(self.projector.get_weights())
-        self.target.trainable = self.target_projector.trainable = False
+        # The variables, not the layers: batch normalisation of a layer that is not trained takes its moving statistics.
+        for weight in (*self.target.weights, *self.target_projector.weights):
+            weight.trainable = False
 
     @property
     def quick(self) -> list[Any]:

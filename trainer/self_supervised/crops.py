@@ -21,6 +21,8 @@ def crop(features: Any, seed: Any, least: float, most: float) -> Any:
     draws = tf.random.stateless_uniform([4, count], seed)
     area = least + draws[0] * (most - least)
     aspect = tf.exp((2.0 * draws[1] - 1.0) * math.log(_ASPECT) / 2.0)
+    # A side that would be longer than the picture's makes the other one longer.
+    aspect = tf.clip_by_value(aspect, tf.sqrt(area), 1.0 / tf.sqrt(area))
     high, wide = tf.minimum(1.0, tf.sqrt(area) * aspect), tf.minimum(1.0, tf.sqrt(area) / aspect)
     top, left = draws[2] * (1.0 - high), draws[3] * (1.0 - wide)
     boxes = tf.stack([top, left, top + high, left + wide], axis=1)

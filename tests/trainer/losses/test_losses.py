@@ -182,6 +182,7 @@ def test_any_loss_of_pairs_takes_any_miner_and_reducer(name: str, miner: str) ->
     ("name", "given", "message"),
     [
         ("triplet", {"options": {"margn": 1.0}}, "margn.*takes margin"),
+        ("arcface", {"distance": "euclidean"}, "euclidean for arcface"),
         ("proxy_anchor", {"miner": "hard"}, "train.miner"),
         ("proxy_anchor", {"reducer": "sum"}, "train.reducer"),
         ("arcface", {"memory": 8}, "train.memory"),

@@ -146,7 +146,7 @@ def test_byol_target_is_not_trained_and_follows_by_its_momentum() -> None:
     for slow, old in zip(objective.target.weights, before, strict=True):
         moved = slow.path.endswith(("kernel", "bias", "gamma", "beta"))
         expected = kept * old + (1 - kept) * (old + 1.0) if moved else old
-        np.testing.assert_allclose(ops.convert_to_numpy(slow), expected, rtol=1e-5)
+        np.testing.assert_allclose(ops.convert_to_numpy(slow), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [Byol, SimSiam])
@@ -158,6 +158,16 @@ def test_predictors_keep_up_and_nothing_does_without_one(kind: type[Byol] | type
         found.append(objective.quick)
         assert {id(each) for each in objective.quick} <= {id(each) for each in objective.trainable_variables}
     assert ([each.path.split("/")[0] for each in found[0]], found[1]) == (["predictor"] * len(found[0]), [])
+
+
+def test_byol_target_normalises_by_the_batch() -> None:
+    network = _network()
+    objective = _objective("byol", network)
+    assert isinstance(objective, Byol)
+    vectors = ops.convert_to_tensor(_unit(64, 3) * 0.1 + 0.5)
+    projected = ops.convert_to_numpy(objective.target_projector(vectors, training=True))
+    np.testing.assert_allclose(projected.mean(axis=0), 0.0, atol=1e-4)
+    assert projected.std() > 0.5
 
 
 def test_momentum_rises_from_the_first_to_one() -> None:

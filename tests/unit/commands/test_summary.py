@@ -38,6 +38,10 @@ def test_summary_of_pictures_knows_no_clips() -> None:
 
 
 def test_evaluation_text_names_what_stands_beside_the_model() -> None:
-    known = {"known": METRICS, "raw": {"known": METRICS}}
+    intervals = {"known": {"precision_at_1": [0.85, 0.93]}}
+    open_set = {"known": {"queries": 5.0, "auroc": 0.9, "answered": 0.9, "right": 0.8, "refused": 0.7}, "unseen": {}}
+    known = {"known": METRICS, "raw": {"known": METRICS}, "intervals": intervals, "open_set": open_set}
+    assert "(0.8500 to 0.9300)" in evaluation_text(known)
+    assert "known: 0.8000 answered rightly, 0.7000 refused" in evaluation_text(known)
     assert "(raw pixels 0.9000, 0.5000)" in evaluation_text(known)
     assert "(raw spectrum 0.9000, 0.5000)" in evaluation_text({**known, "raw_kind": "spectrum"})

@@ -22,6 +22,7 @@ from sim_transforms.records.manifests import (
 from sim_transforms.records.media import Clips
 from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
 from sim_transforms.report.page import picture_png, quality_rows, write_report
+from sim_transforms.report.reliability import draw_reliability
 from tests.unit.report.elements import elements_of
 
 _NASTY = '<script>alert("x")</script>&'
@@ -195,6 +196,16 @@ def test_write_report_shows_what_a_distance_means_and_the_open_set_test(tmp_path
     assert [float(str(bar["width"])) for bar in bars] == [140.0, 420.0]
     (limit,) = [a for tag, a in elements_of(page) if a.get("class") == "limit"]
     assert float(str(limit["x1"])) == float(str(bars[0]["x"])) + 280.0
+
+
+def test_bars_of_distances_below_zero_and_of_bins_apart_have_their_own_width() -> None:
+    bins = tuple(ReliabilityBin(edge, 10, 0.5) for edge in (-0.9, -0.8, -0.1))
+    drawing = draw_reliability(Calibration(-0.5, 0.95, 0.96, 0.91, 0.93, 9, bins))
+    assert drawing is not None
+    assert len({round(bar.width) for bar in drawing.bars}) == 1
+    first, second, last = drawing.bars
+    assert first.x < second.x < drawing.limit < last.x
+    assert (first.x, last.x + last.width) == (drawing.left, pytest.approx(drawing.right, abs=70))
 
 
 def test_write_report_of_an_open_set_without_a_threshold_shows_dashes(tmp_path: Path) -> None:
