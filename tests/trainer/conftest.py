@@ -23,13 +23,6 @@ def digit_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def all_digit_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`examples/` of all 1,797 digits."""
-    folder = tmp_path_factory.mktemp("all-digits")
-    return _preprocess(folder, configuration(folder, digits_catalog(folder / "catalog", 1797)))
-
-
-@pytest.fixture(scope="session")
 def sound_examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`examples/` of clips of melodies of three classes."""
     folder = tmp_path_factory.mktemp("sounds")

@@ -1,7 +1,6 @@
 """Trainings from examples to weights: a killed one that goes on equals one that was never disturbed, bit for bit."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from sim_transforms.errors import Collapsed, UsageError
 from sim_transforms.settings.training import AugmentSettings, TrainSettings
 from trainer.devices import check_shares
 from trainer.fit import STEPS_FILE, Watchers
-from trainer.self_supervised.byol import Byol
 from trainer.task import fitted_model
 from trainer.training_data import TrainingData
 
@@ -140,14 +138,11 @@ def test_training_at_a_rate_that_breaks_everything_ends_as_collapsed(digit_examp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("predictor", [True, False])
-def test_byol_without_its_predictor_ends_as_collapsed_and_with_it_does_not(
-    all_digit_examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, predictor: bool
-) -> None:
-    settings = TrainSettings(loss="none", self_supervised="byol", epochs=6)
-    monkeypatch.setattr("trainer.task.make_objective", lambda settings: Byol(predictor=predictor))
-    with nullcontext() if predictor else pytest.raises(Collapsed, match="effective_rank"):
-        _train(all_digit_examples, settings, _watchers(tmp_path))
+def test_byol_on_few_digits_is_healthy(digit_examples: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(loss="none", self_supervised="byol", epochs=3, steps_per_epoch=30)
+    _, figures = _train(digit_examples, settings, _watchers(tmp_path))
+    assert figures["spread"] > 0.3
+    assert figures["knn_probe"] > 0.3
 
 
 @pytest.mark.slow
