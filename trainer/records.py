@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from sim_transforms.records.manifests import ExamplesManifest
-from sim_transforms.storage.tfrecord import read_payloads
+from sim_transforms.storage.scattered import read_payloads
 from trainer.places import Places
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +38,7 @@ class RecordReader:
         """Serialised examples of [b] rows, in their order; raises DamagedArtefact where a checksum differs."""
         shards = places.shards[rows].tolist()
         descriptors, paths = [self._open(shard) for shard in shards], [self._paths[shard] for shard in shards]
-        return read_payloads(descriptors, places.offsets[rows].tolist(), places.lengths[rows].tolist(), paths)
+        return read_payloads(descriptors, places.offsets[rows], places.lengths[rows], paths)
 
     def close(self) -> None:
         """Closes the files."""

@@ -1,11 +1,17 @@
-"""Many short reads at offsets in one call, without Python's lock: else what a call costs is most of such a read."""
+"""Many records at any offsets in one call: their reads without Python's lock, their checksums all at once.
+
+Apart from `tfrecord`, whose readers are started often and need no compiled loop.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+import google_crc32c
 import numba
 import numpy as np
 from numba import types
+
+from sim_transforms.storage.tfrecord import CRC_MASK, FRAME_BYTES, is_packed, read_record
 
 Array = np.ndarray[Any, Any]
 
@@ -23,23 +29,51 @@ def _fill(descriptors: Array, offsets: Array, lengths: Array, begins: Array, add
     return failed
 
 
-def read_scattered(descriptors: Sequence[int], offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes] | None:
-    """Bytes of open files.
+def read_payloads(
+    descriptors: Array | Sequence[int],
+    offsets: Array | Sequence[int],
+    lengths: Array | Sequence[int],
+    paths: Sequence[str],
+) -> list[bytes]:
+    """`read_record` of several records, in a third of the time, for those who read millions.
+
+    The checksums of the lengths are left out, as a length that is the one asked for is right. Where anything differs,
+    and of packed files, record by record.
 
     Args:
-        descriptors: of the files.
-        offsets: of the first byte of each read.
-        lengths: of each read, above 0.
+        descriptors: [n], of open files.
+        offsets: [n], bytes.
+        lengths: [n], bytes with the framing.
+        paths: of the files, for errors.
 
-    Returns:
-        Null where one could not be read whole, which plain reads tell more of.
+    Raises:
+        DamagedArtefact: as `read_record`.
     """
-    sizes = np.asarray(lengths, np.int64)
-    ends = np.cumsum(sizes)
-    data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
-    begins = ends - sizes
-    where = np.asarray(descriptors, np.int32), np.asarray(offsets, np.int64)
-    if _fill(*where, sizes, begins, np.uint64(data.ctypes.data)):
+    files, begins, sizes = (
+        np.asarray(descriptors, np.int32),
+        np.asarray(offsets, np.int64),
+        np.asarray(lengths, np.int64),
+    )
+    if paths and not is_packed(paths[0]) and sizes.min() >= FRAME_BYTES:
+        payloads = _whole_payloads(files, begins, sizes)
+        if payloads is not None:
+            return payloads
+    where = zip(files.tolist(), begins.tolist(), sizes.tolist(), paths, strict=True)
+    return [read_record(*each) for each in where]
+
+
+def _whole_payloads(descriptors: Array, offsets: Array, lengths: Array) -> list[bytes] | None:
+    """Null where one could not be read whole, or a length or a checksum differs."""
+    ends = np.cumsum(lengths)
+    begins, data = ends - lengths, np.empty(int(ends[-1]), np.uint8)
+    if _fill(descriptors, offsets, lengths, begins, np.uint64(data.ctypes.data)):
         return None
     whole = data.tobytes()
-    return [whole[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+    framed = [whole[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+    payloads = [each[12:-4] for each in framed]
+    told = np.frombuffer(b"".join([each[:8] for each in framed]), "<u8")
+    stored = np.frombuffer(b"".join([each[-4:] for each in framed]), "<u4")
+    crc = np.fromiter(map(google_crc32c.value, payloads), np.uint32, len(payloads))
+    masked = ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(CRC_MASK)
+    holds = (masked == stored).all() and (told == lengths.astype(np.uint64) - FRAME_BYTES).all()
+    return payloads if holds else None

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.storage.checksums import combine_crc32c, file_entry, index_file
-from sim_transforms.storage.tfrecord import frame, pack, read_payloads, read_record, read_records, split_records
+from sim_transforms.storage.scattered import read_payloads
+from sim_transforms.storage.tfrecord import frame, pack, read_record, read_records, split_records
 
 
 def _crc(data: bytes) -> str:
