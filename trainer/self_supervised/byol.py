@@ -27,7 +27,7 @@ class Byol(ViewObjective):
         hidden: width of projector and predictor.
         size: of the projections.
         first_momentum: of the target at the beginning.
-        predictor: without it the training collapses.
+        predictor: without it nothing but batch normalisation keeps items apart.
     """
 
     def __init__(
@@ -50,15 +50,10 @@ class Byol(ViewObjective):
         for weight in (*self.target.weights, *self.target_projector.weights):
             weight.trainable = False
 
-    @property
-    def quick(self) -> list[Any]:
-        """The predictor: one that lags behind lets the views fall together (Tian et al. 2021, section 4)."""
-        return list(self.predictor.trainable_variables) if self.predictor else []
-
     def call(self, vectors: list[Any], features: list[Any]) -> Any:
         """Mean of both directions, from 0 to 4."""
         projected = [self.projector(view, training=True) for view in vectors]
-        predicted = [self.predictor(p, training=True) if self.predictor else p for p in projected]
+        predicted = self.predicted(projected)
         seen = ops.split(self.target(ops.concatenate(features, axis=0), training=True), len(features))
         wanted = [self.target_projector(self.part(view), training=True) for view in seen]
         first, second = (negative_cosine(*pair) for pair in zip(predicted, reversed(wanted), strict=True))

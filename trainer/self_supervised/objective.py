@@ -18,9 +18,11 @@ class ViewObjective(keras.layers.Layer):
     Attributes:
         views: global views of each item.
         local_views: small crops of each item beside them.
+        predictor: of one view from another; null of objectives that predict nothing.
     """
 
     views = 2
+    predictor: keras.Model | None = None
 
     def __init__(self, name: str, local_views: int = 0) -> None:
         super().__init__(name=name, dtype="float32")
@@ -38,8 +40,15 @@ class ViewObjective(keras.layers.Layer):
 
     @property
     def quick(self) -> list[Any]:
-        """Variables that learn at `train.proxy_learning_rate` times the rate: they must keep up with the network."""
-        return []
+        """Variables that learn at `train.proxy_learning_rate` times the rate: those of the predictor.
+
+        One that lags behind the network lets the views fall together (Tian et al. 2021, section 4).
+        """
+        return list(self.predictor.trainable_variables) if self.predictor else []
+
+    def predicted(self, projected: list[Any]) -> list[Any]:
+        """What the predictor makes of each view; the views themselves without one."""
+        return [self.predictor(view, training=True) if self.predictor else view for view in projected]
 
     def call(self, vectors: list[Any], features: list[Any]) -> Any:
         """The loss.

@@ -34,14 +34,9 @@ class SimSiam(ViewObjective):
         sizes = (self.bottleneck, self.hidden)
         self.predictor = mlp(self.hidden, sizes, seed + 10, "predictor") if self.has_predictor else None
 
-    @property
-    def quick(self) -> list[Any]:
-        """The predictor: one that lags behind lets the views fall together (Tian et al. 2021, section 4)."""
-        return list(self.predictor.trainable_variables) if self.predictor else []
-
     def call(self, vectors: list[Any], features: list[Any]) -> Any:
         """Mean of both directions."""
         projected = [self.projector(view, training=True) for view in vectors]
-        predicted = [self.predictor(p, training=True) if self.predictor else p for p in projected]
+        predicted = self.predicted(projected)
         first, second = (negative_cosine(*pair) for pair in zip(predicted, reversed(projected), strict=True))
         return (first + second) / 2.0
