@@ -15,8 +15,6 @@ Array = np.ndarray[Any, Any]
 
 # As many as hide a slow read; more would only hold memory.
 _AHEAD = 3
-
-
 # Of what is read together; decoded features are some times as large.
 _GROUP_BYTES, _MOST_BATCHES = 2**20, 16
 
@@ -91,6 +89,7 @@ class Batches:
         self._sampler, self._classes, self._read_rows, self._state = sampler, classes, read, state
         self._make_features = make
         self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"ruiji-{name}") for name in ("read", "features")]
+        self._stands = self._where()
         self._coming: deque[Future[list[Batch]]] = deque(self._begin() for _ in range(_AHEAD))
         self._ready: deque[Batch] = deque()
 
@@ -115,22 +114,22 @@ class Batches:
         reading = self._threads[0].submit(self._read)
         return self._threads[1].submit(self._make, reading)
 
-    def _where(self, taken: int) -> dict[str, Any]:
+    def _where(self) -> dict[str, Any]:
         """Where the stream stands, and how many batches from there on have been taken."""
         views = self._state() if self._state else None
-        return {"sampler": self._sampler.position(), "views": views, "taken": taken}
+        return {"sampler": self._sampler.position(), "views": views, "taken": 0}
 
     def _read(self) -> tuple[Any, list[Array], list[dict[str, Any]]]:
-        begin = self._where(0)
         several = [self._sampler.draw() for _ in range(self._group)]
-        read = self._read_rows(several[0] if self._group == 1 else np.concatenate(several))
-        positions = [{**begin, "taken": taken} for taken in range(1, self._group)]
-        return read, [self._classes[rows] for rows in several], [*positions, self._where(0)]
+        read = self._read_rows(np.concatenate(several))
+        within = [{**self._stands, "taken": taken} for taken in range(1, self._group)]
+        self._stands = self._where()
+        return read, [self._classes[rows] for rows in several], [*within, self._stands]
 
     def _make(self, reading: "Future[tuple[Any, list[Array], list[dict[str, Any]]]]") -> list[Batch]:
         read, classes, positions = reading.result()
         features = self._make_features(read)
-        if self._group == 1:
+        if self._group == 1:  # of sounds there are two features a row
             return [Batch(features, classes[0], positions[0])]
         parts = self._split(features, [len(one) for one in classes])
         return [Batch(*each) for each in zip(parts, classes, positions, strict=True)]

@@ -37,6 +37,11 @@ class Places:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def unlabelled(self) -> Array:
+        """[n] bool, whether an example has no label."""
+        return np.isin(self.numbers, self.numbers_of((UNLABELLED,)))
+
     def ids_of(self, rows: Array) -> list[str]:
         """Item ids of rows."""
         return self.item_ids.take(pa.array(rows, pa.int64())).to_pylist()

@@ -59,7 +59,7 @@ def split_training(
     """
     classes = _classes(places, train_labels, needs_labels)
     usable = np.flatnonzero(places.in_train & np.isin(places.numbers, places.numbers_of(classes)))
-    unlabelled = np.flatnonzero(places.in_train & np.isin(places.numbers, places.numbers_of((UNLABELLED,))))
+    unlabelled = np.flatnonzero(places.in_train & places.unlabelled)
     if not needs_labels and train_labels == "all":
         usable = np.sort(np.concatenate([usable, unlabelled]))
     held = np.array([_held_out(unit, share, seed) for unit in _units(places, usable, clips)], bool)

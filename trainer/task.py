@@ -208,7 +208,7 @@ def _describe(
 
 
 def _calibration(embed: Embed, data: TrainingData, vectors: Array, settings: Settings) -> Calibration | None:
-    """Of the validation items, embedded as `vectors`, asked among training items."""
+    """Of the validation items, embedded as `vectors`, asked among items of the train split."""
     target = settings.train.calibrate_precision
     if target is None and not settings.train.calibrate_f1:
         return None

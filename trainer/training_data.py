@@ -16,7 +16,7 @@ from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.training import TrainSettings
 from trainer.batches import Batches, Groups, group_size
 from trainer.dataset import FeatureReader
-from trainer.places import UNLABELLED, load_places
+from trainer.places import load_places
 from trainer.records import RecordReader
 from trainer.sampler import BalancedSampler, JoinedSampler, Part, Sampler, ShuffledSampler
 from trainer.sound_views import ClipNeighbors, SoundViews
@@ -87,8 +87,7 @@ class TrainingData:
     @property
     def gallery(self) -> Array:
         """[g] rows of the train split with a label, trained on or not, at most 20,000 of them; no validation item."""
-        unlabelled = np.isin(self._places.numbers, self._places.numbers_of((UNLABELLED,)))
-        offered = np.flatnonzero(self._places.in_train & ~unlabelled)
+        offered = np.flatnonzero(self._places.in_train & ~self._places.unlabelled)
         return self._lowest(np.setdiff1d(offered, self._split.validation), _GALLERY)
 
     @property
