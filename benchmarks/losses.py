@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.losses --json work/benchmarks/losses.json
     .venv/bin/python -m benchmarks.losses --rows default,untrained --seeds 3
     .venv/bin/python -m benchmarks.losses --kind unlabelled               # all ten digits, no label is ever seen
-    .venv/bin/python -m benchmarks.losses --kind collapse                 # BYOL without its predictor, which must end
+    .venv/bin/python -m benchmarks.losses --kind collapse                 # whether BYOL without its predictor is ended
     .venv/bin/python -m benchmarks.losses --rows default --epochs 1 --seeds 1     # does it run at all
 
 The split is that of `configs/digits.yaml` (one for each seed): digits 0-5 are trained on, the gallery is the train
@@ -140,7 +140,7 @@ def embed_row(row: str, items: Items, settings: TrainSettings) -> tuple[Array, f
 
 
 def collapse(items: Items, settings: TrainSettings) -> str:
-    """What ends BYOL without its predictor, which nothing keeps from one point."""
+    """What the collapse watch says of BYOL without its predictor."""
     from trainer.fit import Watchers
     from trainer.self_supervised.byol import Byol
     from trainer.task import fitted_model

@@ -38,7 +38,6 @@ CLASSES_FILE = "classes.parquet"
 # figures.
 _SAMPLE = 5_000
 _BLOCK = 64
-GROUPS = ("known", "unseen")
 
 
 def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> tuple[dict[str, Any], pa.Table]:
@@ -59,30 +58,27 @@ def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> tu
     groups = by_knowledge(items, queries, manifest.train_labels)
     found = {name: _scores(items, items.vectors, rows, gallery, space) for name, rows in groups.items()}
     table = class_scores(*_labelled(items, groups, found), items.labels[gallery], manifest.train_labels)
-    result: dict[str, Any] = {name: _metrics(scores) for name, scores in found.items()}
-    result["intervals"] = {name: _intervals(scores) for name, scores in found.items()}
+    means = {name: scores.means() if scores is not None else {} for name, scores in found.items()}
+    result: dict[str, Any] = {name: _rounded(each) for name, each in means.items()}
+    result["intervals"] = {name: _intervals(each) for name, each in means.items()}
     result["classes"] = table.slice(0, WORST_CLASSES).to_pylist()
     result["clusters"] = {name: _clusters(items, rows) for name, rows in groups.items()}
     result["open_set"] = _open_set(items, groups, gallery, manifest)
     result["calibration"] = to_plain(manifest.calibration) if manifest.calibration else None
-    return {**result, **_raw(items, media, (queries, gallery, manifest.train_labels))}, table
+    return {**result, **_raw(items, media, groups, gallery)}, table
 
 
-def _raw(items: EmbeddedItems, media: DecodedMedia, drawn: tuple[Array, Array, tuple[str, ...]]) -> dict[str, Any]:
+def _raw(items: EmbeddedItems, media: DecodedMedia, groups: dict[str, Array], gallery: Array) -> dict[str, Any]:
     """`raw` and `raw_kind`."""
     shape, item_ids = media.manifest.media, items.item_ids.tolist()
     kind = {"raw_kind": "pixels" if shape.sound is None else "spectrum"}
-    queries, gallery, known = drawn
-    if not len(queries):
-        return {**kind, "raw": {name: {} for name in GROUPS}}
+    if not any(len(rows) for rows in groups.values()):
+        return {**kind, "raw": {name: {} for name in groups}}
     if len(item_ids) * int(np.prod(shape.shape)) * (4 if shape.sound is None else 2) > RAW_BYTES:
         return {**kind, "raw": None}
     raw = mean_spectra(media, item_ids) if shape.sound else _pixels(media, item_ids)
-    groups = by_knowledge(items, queries, known)
-    return {
-        **kind,
-        "raw": {name: _metrics(_scores(items, raw, rows, gallery, "l2")) for name, rows in groups.items()},
-    }
+    found = {name: _scores(items, raw, rows, gallery, "l2") for name, rows in groups.items()}
+    return {**kind, "raw": {name: _rounded(s.means()) if s is not None else {} for name, s in found.items()}}
 
 
 def draw_items(items: EmbeddedItems, clips: bool) -> tuple[Array, Array]:
@@ -123,15 +119,9 @@ def _scores(items: EmbeddedItems, vectors: Array, queries: Array, gallery: Array
     return retrieval_scores(vectors[queries], asked, vectors[gallery], offered, space)
 
 
-def _metrics(scores: RetrievalScores | None) -> dict[str, float]:
-    return _rounded(scores.means()) if scores is not None else {}
-
-
-def _intervals(scores: RetrievalScores | None) -> dict[str, list[float]]:
-    if scores is None:
-        return {}
-    means, count = scores.means(), len(scores.rows)
-    return {name: [round(end, 6) for end in wilson_interval(means[name], count)] for name in METRICS}
+def _intervals(means: dict[str, float]) -> dict[str, list[float]]:
+    names = METRICS if means else ()
+    return {name: [round(end, 6) for end in wilson_interval(means[name], int(means["queries"]))] for name in names}
 
 
 def _labelled(
@@ -153,12 +143,13 @@ def _open_set(
 ) -> dict[str, dict[str, float]]:
     """Known and unseen classes apart, asked together."""
     drawn = {name: _sampled(items, rows) for name, rows in groups.items()}
-    rows = np.concatenate([drawn[name] for name in GROUPS])
+    rows = np.concatenate(list(drawn.values()))
     asked, offered = items.labels[rows].tolist(), items.labels[gallery].tolist()
     answers = open_set(items.vectors[rows], asked, items.vectors[gallery], offered, model.space)
     limit = model.calibration.max_distance if model.calibration else None
-    places = {name: np.flatnonzero(np.isin(rows, drawn[name])) for name in GROUPS}
-    found = {name: answers.part(of_group).scores(limit) for name, of_group in places.items()}
+    found = {
+        name: answers.part(np.flatnonzero(np.isin(rows, of_group))).scores(limit) for name, of_group in drawn.items()
+    }
     return {name: _rounded(scores) if scores["queries"] else {} for name, scores in found.items()}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sim_transforms.commands.compared import compared_text
+from sim_transforms.report.data import worst_classes
 from sim_transforms.runs.stages import StageResult
 
 # Classes that a person is shown.
@@ -112,7 +113,7 @@ def _threshold_lines(evaluation: dict[str, Any]) -> list[str]:
 
 def classes_text(evaluation: dict[str, Any]) -> str:
     """The classes that are found worst, a line each; empty where all are found."""
-    worst = [each for each in evaluation["classes"] if each["precision_at_1"] < 1.0][:_WORST]
+    worst = worst_classes(evaluation, _WORST)
     lines = [
         f"  {each['label']}: precision@1 {each['precision_at_1']:.4f} ({each['low']:.4f} to {each['high']:.4f}) of "
         f"{each['queries']} queries{'' if each['known'] else ', unseen'}"

@@ -6,7 +6,6 @@ Silhouette and k-means are scikit-learn's, on one thread, so that the same vecto
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score, silhouette_score
 from threadpoolctl import threadpool_limits
@@ -46,11 +45,7 @@ def cluster_scores(vectors: Floats, labels: Sequence[str]) -> dict[str, float] |
         silhouette = silhouette_score(wide, numbers)
     return {
         "silhouette": float(silhouette),
-        "nmi": float(_nmi(numbers, found)),
+        "nmi": float(normalized_mutual_info_score(numbers, found)),
         "items": float(len(vectors)),
         "classes": float(len(names)),
     }
-
-
-def _nmi(classes: NDArray[np.int64], clusters: NDArray[np.int32]) -> float:
-    return float(normalized_mutual_info_score(classes, clusters))

@@ -19,19 +19,26 @@ class Mark:
     chosen: bool = False
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """What the template draws: points from left to right, tick marks of both axes, the line through the points."""
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """Tick marks of both axes, and where they stand."""
 
-    points: tuple[Mark, ...]
     x_ticks: tuple[Mark, ...]
     y_ticks: tuple[Mark, ...]
-    line: str
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
+    top: int = TOP
     base: int = HEIGHT - BOTTOM
     right: int = WIDTH - RIGHT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing(Axes):
+    """What the template draws: points from left to right, the line through them, and the axes."""
+
+    points: tuple[Mark, ...]
+    line: str
 
 
 def draw_curve(points: Sequence[CurvePoint], chosen: int) -> Drawing | None:
@@ -50,7 +57,7 @@ def draw_curve(points: Sequence[CurvePoint], chosen: int) -> Drawing | None:
     x_ticks = tuple(Mark(_x(s, low), HEIGHT - BOTTOM, f"{s:.3f}") for s in steps)
     values = [v for e in range(0, 9) for v in (10**e, 2 * 10**e, 5 * 10**e) if bottom <= v <= top]
     y_ticks = tuple(Mark(LEFT, _y(v, bottom, top), f"{v:,}") for v in values)
-    return Drawing(marks, x_ticks, y_ticks, line)
+    return Drawing(points=marks, line=line, x_ticks=x_ticks, y_ticks=y_ticks)
 
 
 def _thin(marks: tuple[Mark, ...]) -> tuple[Mark, ...]:

@@ -68,3 +68,8 @@ class ReportData:
     curve: tuple[CurvePoint, ...]
     sections: tuple[Section, ...]
     linked: bool = False
+
+
+def worst_classes(evaluation: dict[str, Any], most: int) -> list[dict[str, Any]]:
+    """At most so many classes of which a query was not answered rightly, the worst first."""
+    return [each for each in evaluation.get("classes", []) if each["precision_at_1"] < 1.0][:most]

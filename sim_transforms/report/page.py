@@ -11,7 +11,7 @@ from PIL import Image
 
 from sim_transforms.records.codec import canonical_json
 from sim_transforms.report.curve import draw_curve
-from sim_transforms.report.data import ReportData
+from sim_transforms.report.data import ReportData, worst_classes
 from sim_transforms.report.reliability import draw_reliability
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
@@ -33,7 +33,7 @@ def write_report(data: ReportData, output: Path) -> Path:
         data=data,
         drawing=draw_curve(data.curve, data.manifest.ef_search),
         quality=quality_rows(data.evaluation),
-        worst=worst_classes(data.evaluation),
+        worst=worst_classes(data.evaluation or {}, _WORST),
         open_set=open_set_rows(data.evaluation),
         reliability=draw_reliability(data.manifest.calibration),
     )
@@ -85,11 +85,6 @@ def quality_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
             if metrics:
                 rows.append({"title": title, "kind": kind, "interval": its_own, **metrics})
     return rows
-
-
-def worst_classes(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The classes of which a query was not answered rightly, the worst first."""
-    return [each for each in (evaluation or {}).get("classes", []) if each["precision_at_1"] < 1.0][:_WORST]
 
 
 def open_set_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 from sim_transforms.records.manifests import Calibration
-from sim_transforms.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Mark
+from sim_transforms.report.curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, Mark
 
 _TICKS = 4
 
@@ -20,20 +20,12 @@ class Bar:
     text: str
 
 
-@dataclass(frozen=True)
-class ReliabilityDrawing:
-    """Bars from the nearest answers to the farthest, tick marks, and the threshold as a line at `limit`."""
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityDrawing(Axes):
+    """Bars from the nearest answers to the farthest, the threshold as a line at `limit`, and the axes."""
 
     bars: tuple[Bar, ...]
-    x_ticks: tuple[Mark, ...]
-    y_ticks: tuple[Mark, ...]
     limit: float
-    width: int = WIDTH
-    height: int = HEIGHT
-    left: int = LEFT
-    top: int = TOP
-    base: int = HEIGHT - BOTTOM
-    right: int = WIDTH - RIGHT
 
 
 def draw_reliability(calibration: Calibration | None) -> ReliabilityDrawing | None:
@@ -54,7 +46,8 @@ def draw_reliability(calibration: Calibration | None) -> ReliabilityDrawing | No
     places = [scale[0] + step * (scale[1] - scale[0]) for step in steps]
     x_ticks = tuple(Mark(_x(place, scale), HEIGHT - BOTTOM, f"{place:.2f}") for place in places)
     y_ticks = tuple(Mark(LEFT, _y(step), f"{step:.0%}") for step in steps)
-    return ReliabilityDrawing(tuple(bars), x_ticks, y_ticks, _x(calibration.max_distance, scale))
+    limit = _x(calibration.max_distance, scale)
+    return ReliabilityDrawing(bars=tuple(bars), limit=limit, x_ticks=x_ticks, y_ticks=y_ticks)
 
 
 def _x(distance: float, scale: tuple[float, float]) -> float:
