@@ -85,17 +85,21 @@ class Progress:
     Args:
         main: the command.
         unit: what is counted.
+        goes_on: the first report tells what an earlier run had done, which the rate does not count.
     """
 
-    def __init__(self, main: Main, unit: str = "steps") -> None:
+    def __init__(self, main: Main, unit: str = "steps", *, goes_on: bool = False) -> None:
         """Shows nothing yet."""
         self._main, self._unit = main, unit
         self._began = self._last = time.monotonic()
+        self._before = None if goes_on else 0
         self._told = -1
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, name: str, step: int, total: int) -> None:
         """Reports that `step` of `total` is done."""
+        if self._before is None:
+            self._before, self._began = step, time.monotonic()
         if sys.stderr.isatty():
             return self._draw(name, step, total)
         is_due = time.monotonic() - self._last >= _LINE_SECONDS and step != self._told
@@ -105,10 +109,10 @@ class Progress:
         return None
 
     def _rate(self, step: int, total: int) -> str:
-        seconds = time.monotonic() - self._began
-        if step < min(_FEW, total) or not seconds:
+        seconds, done = time.monotonic() - self._began, step - (self._before or 0)
+        if done < min(_FEW, total) or not seconds:
             return ""
-        rate = step / seconds
+        rate = done / seconds
         left = f", {timedelta(seconds=round((total - step) / rate))} left" if step < total else ""
         return f", {rate:,.{0 if rate >= 10 else 1}f} a second{left}"
 

@@ -192,7 +192,7 @@ COMMANDS = (
     ),
     Command(
         "evaluate",
-        "retrieval quality on known and unseen classes, raw media beside it",
+        "retrieval quality on known and unseen classes, raw media beside it; embeds anew where the model is new",
         "run",
         "evaluate",
         (
@@ -202,6 +202,7 @@ COMMANDS = (
                 metavars=("A", "B"),
             ),
         ),
+        beam=True,
         examples=("ruiji evaluate --config configs/digits.yaml --compare work/old/model work/digits/model",),
     ),
     Command(

@@ -99,7 +99,7 @@ def report(main: Main) -> None:
         examples=workdir / "examples" if workdir else None,
         embeddings=workdir / "embeddings" if workdir else None,
         model=workdir / "model" if workdir else None,
-        evaluation=None,
+        evaluation=workdir / "evaluation" if workdir else None,
     )
     return main.answer({"report": str(path)}, f"report {path}")
 

@@ -39,9 +39,13 @@ class Runner:
         """examples/ -> model/."""
         return run_stage(self._stages.train(), self._state, self._main.notify)
 
+    def embed(self) -> StageResult:
+        """examples/ + model/ -> embeddings/."""
+        return run_stage(self._stages.embed(), self._state, self._main.notify)
+
     def index(self, turn: Callable[[], str] | None = None) -> tuple[StageResult, StageResult]:
         """examples/ + model/ -> embeddings/ -> published version, which must follow what `turn` says."""
-        embedded = run_stage(self._stages.embed(), self._state, self._main.notify)
+        embedded = self.embed()
         return embedded, run_stage(self._stages.index(turn=turn), self._state, self._main.notify)
 
     def index_embeddings(self, path: str, ids: str | None) -> StageResult:
@@ -114,8 +118,10 @@ def _search(main: Main, settings: Settings, stages: Stages) -> None:
         for trial in found.trials
         for pairs in [sorted(trial.chosen.items())]
     ]
-    best = f"best: trial {found.best.number}; put {folder / 'best.yaml'} into the configuration and train"
-    main.answer(to_plain(found), "\n".join([f"trial  {settings.train.select_by}", *shown, best]))
+    alike = sum(trial.score == found.best.score for trial in found.trials) - 1
+    tied = f", the first of {alike + 1} with this score" if alike else ""
+    best = f"best: trial {found.best.number}{tied}; put {folder / 'best.yaml'} into the configuration and train"
+    main.answer(to_plain(found), "\n".join([f"trial  {found.metric}", *shown, best]))
 
 
 def index(main: Main) -> None:
@@ -145,6 +151,7 @@ def index(main: Main) -> None:
 def evaluate(main: Main) -> None:
     """`ruiji evaluate [--compare A B]`."""
     settings = main.settings()
+    main.check_flags(settings)
     stages = Stages(main, settings)
     if main.arguments.compare:
         from sim_transforms.commands.compare_models import compare_models, comparison_text
@@ -152,7 +159,9 @@ def evaluate(main: Main) -> None:
         compared = compare_models(stages.examples, *map(Path, main.arguments.compare))
         return main.answer(compared, comparison_text(compared))
     with workdir_lock(stages.workdir):
-        result = Runner(main, settings, stages).evaluate()
+        runner = Runner(main, settings, stages)
+        runner.embed()  # what an earlier model embedded tells nothing of this one
+        result = runner.evaluate()
     from sim_transforms.commands.summary import classes_text, evaluation_text
 
     texts = evaluation_text(result.results), classes_text(result.results)

@@ -116,7 +116,7 @@ class Stages:
             from trainer.task import train
 
             notes = only_child(self.workdir / "training", stage.digest()[:16])
-            watchers = Watchers(notes, Progress(self._main), self._main.notify)
+            watchers = Watchers(notes, Progress(self._main, goes_on=True), self._main.notify)
             in_use = self.model if settings.train.gate else None
             manifest = train(self.examples, folder, settings, watchers, fetch_weights, in_use)
             return {"metrics": manifest.metrics, "best_epoch": manifest.best_epoch, "log": str(notes)}
@@ -138,7 +138,7 @@ class Stages:
         folder = only_child(self.workdir / "trials", digest[:16])
 
         def told(chosen: Settings, notes: Path, on_epoch: Callable[[int, float], None]) -> float:
-            watchers = Watchers(notes, Progress(self._main), self._main.notify, on_epoch)
+            watchers = Watchers(notes, Progress(self._main, goes_on=True), self._main.notify, on_epoch)
             return score(self.examples, chosen, watchers, fetch_weights)
 
         return folder, search(settings, folder, trials, told)
@@ -244,13 +244,13 @@ class Stages:
                 examples=self.examples,
                 embeddings=self.embeddings,
                 model=self.model,
-                evaluation=evaluation,
+                evaluation=self.evaluation,
             )
             return {key: value for key, value in found.items() if key != "report"}
 
         modules = _modules(
-            "media", "features", "quality", "report", "lookup", "hnsw", "commands.report", "commands.media_report",
-            "commands.media_hashes", "commands.media_samples",
+            "media", "features", "quality", "report", "lookup", "hnsw", "commands.report", "commands.evaluate",
+            "commands.media_report", "commands.media_hashes", "commands.media_samples",
         )  # fmt: skip
         return Stage("report", inputs, modules, self.report, work)
 

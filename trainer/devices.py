@@ -120,6 +120,6 @@ def check_shares(batch: int, count: int) -> None:
     """Raises UsageError for a batch that cannot be shared out evenly."""
     if batch % count:
         raise UsageError(
-            f"train.classes_per_batch x train.examples_per_class: found {batch}; a multiple of the {count} devices is "
-            "expected"
+            f"train.classes_per_batch x train.examples_per_class: found batches of {batch}; a multiple of the {count} "
+            "devices is expected"
         )

@@ -78,11 +78,11 @@ class Fitted:
     epochs: int
 
 
-def steps_per_epoch(items: int, settings: TrainSettings) -> int:
+def steps_per_epoch(data: TrainingData, settings: TrainSettings) -> int:
     """Batches an epoch: as set, else one pass over the items, at least 60."""
     if settings.steps_per_epoch != "auto":
         return settings.steps_per_epoch
-    return max(60, -(-items // (settings.classes_per_batch * settings.examples_per_class)))
+    return max(60, -(-len(data.training) // data.batch))
 
 
 def fit(learner: Learner, data: TrainingData, settings: TrainSettings, watchers: Watchers) -> Fitted:
@@ -97,7 +97,7 @@ def fit(learner: Learner, data: TrainingData, settings: TrainSettings, watchers:
 class _Loop:
     def __init__(self, learner: Learner, data: TrainingData, settings: TrainSettings, watchers: Watchers) -> None:
         self._learner, self._data, self._settings, self._watchers = learner, data, settings, watchers
-        self._steps = steps_per_epoch(len(data.training), settings)
+        self._steps = steps_per_epoch(data, settings)
         self._checkpoints = Checkpoints(watchers.folder)
         self._predict = tf.function(lambda features: learner.model(features, training=False), reduce_retracing=True)
         self._has_labels = settings.loss != "none"
@@ -107,6 +107,10 @@ class _Loop:
 
     def run(self) -> Fitted:
         self._go_on()
+        total = self._steps * self._settings.epochs
+        if self._run.step:
+            self._watchers.notify(f"train: going on after step {self._run.step:,} of {total:,}")
+        self._watchers.progress("train", self._run.step, total)
         if self._run.step == 0 and not self._has_labels:
             vectors = self._data.embed(self._predict, self._data.validation)
             self._run.before = collapse_figures(vectors, self._agreement())
@@ -117,7 +121,7 @@ class _Loop:
             board = Board(self._watchers.folder / "tensorboard") if self._settings.tensorboard else None
             if board is not None:
                 stack.callback(board.close)
-            while self._run.step < self._steps * self._settings.epochs and not self._is_over():
+            while self._run.step < total and not self._is_over():
                 self._epoch(batches, log, board)
         run = self._run
         assert run.best_metrics is not None

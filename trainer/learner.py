@@ -184,13 +184,21 @@ class Learner:
             # Each device works out the whole loss, and the gradients of all are added.
             scaled = self._optimizer.scale_loss(told["loss"] / self._devices.count)
         gradients = tape.gradient(scaled, [*trained, *proxies])
+        of_proxies = self._scaled_for_proxies(gradients[len(trained) :])
         self._optimizer.apply(gradients[: len(trained)], trained)
         if proxies:
-            self._proxies.apply(gradients[len(trained) :], proxies)
+            self._proxies.apply(of_proxies, proxies)
         if self._terms.objective is not None:
             self._terms.objective.after_step(self.model, number + 1, self._steps)
         self._average(number)
         return told | _distances(*self._labelled(vectors, classes))
+
+    def _scaled_for_proxies(self, gradients: list[Any]) -> list[Any]:
+        """With float16 the network's optimizer scales the loss, and each optimizer divides by a scale of its own."""
+        if not isinstance(self._optimizer, keras.optimizers.LossScaleOptimizer):
+            return gradients
+        ratio = tf.convert_to_tensor(self._proxies.dynamic_scale) / tf.convert_to_tensor(self._optimizer.dynamic_scale)
+        return [gradient if gradient is None else gradient * ratio for gradient in gradients]
 
     def _embed(self, views: list[Any]) -> list[Any]:
         """Vectors of each view; all global ones in one pass, whose statistics they share, then the small ones."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sim_transforms.quality.retrieval import retrieval_metrics
+from sim_transforms.settings.training import TrainSettings
 
 Array = np.ndarray[Any, Any]
 
@@ -18,8 +19,13 @@ def validation_metrics(vectors: Array, labels: Sequence[str]) -> dict[str, float
     return retrieval_metrics(vectors, labels, vectors, labels, "cosine", exclude_self=True)
 
 
+def chosen_name(settings: TrainSettings) -> str:
+    """The metric that chooses the epoch: `train.select_by`, or the k-NN probe where no labels are trained on."""
+    return settings.select_by if settings.loss != "none" else _WITHOUT_LABELS
+
+
 def chosen_metric(metrics: Mapping[str, float], name: str) -> float:
-    """The metric that chooses the epoch: `name`, or the k-NN probe of items that have no labels."""
+    """The metric `name`, or the k-NN probe of items that have no labels."""
     return metrics[name if name in metrics else _WITHOUT_LABELS]
 
 

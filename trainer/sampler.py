@@ -51,6 +51,7 @@ class BalancedSampler:
     """Batches of P classes drawn without repetition, and K examples of each.
 
     A class is walked in a seeded order, and in another when it is through, so that all its examples come equally often.
+    A batch in which one walk ends and the next begins may hold an example twice, each time seen in another view.
     With fewer than P classes all take part.
 
     Args:

@@ -14,6 +14,9 @@ from trainer.places import UNLABELLED, Places
 
 Array = np.ndarray[Any, Any]
 
+# Labels that an error names.
+_SHOWN = 20
+
 
 @dataclass(frozen=True)
 class TrainingSplit:
@@ -55,7 +58,8 @@ def split_training(
             where train_labels is "all".
 
     Raises:
-        UsageError: a label that no training item has, fewer than two classes, or no validation item.
+        UsageError: a label that no training item has, fewer than two classes, no two items of one class, or no
+            validation item.
     """
     classes = _classes(places, train_labels, needs_labels)
     usable = np.flatnonzero(places.in_train & np.isin(places.numbers, places.numbers_of(classes)))
@@ -64,11 +68,16 @@ def split_training(
         usable = np.sort(np.concatenate([usable, unlabelled]))
     held = np.array([_held_out(unit, share, seed) for unit in _units(places, usable, clips)], bool)
     training, validation = usable[~held], usable[held]
-    least = 2 if needs_labels else 1
-    if len(np.unique(places.numbers[training])) < least or len(validation) < 2:
+    sizes = np.unique(places.numbers[training], return_counts=True)[1]
+    if len(sizes) < (2 if needs_labels else 1) or len(validation) < 2:
         raise UsageError(
             f"{len(training)} training and {len(validation)} validation items are too few; add items, or change "
             "train.validation_share"
+        )
+    if needs_labels and sizes.max() < 2:
+        raise UsageError(
+            f"train.loss: each of {len(sizes)} classes has one training item, so that no two are of one class; label "
+            "more items, or train without labels by train.loss=none"
         )
     return TrainingSplit(training, validation, unlabelled, classes)
 
@@ -78,8 +87,17 @@ def _classes(places: Places, train_labels: Sequence[str] | str, needs_labels: bo
     present = tuple(label for label, count in zip(places.labels, counts, strict=True) if count and label != UNLABELLED)
     classes = present if train_labels == "all" else tuple(train_labels)
     missing = [label for label in classes if label not in present]
-    if missing or (needs_labels and len(classes) < 2):
-        raise UsageError(f"train.train_labels: {missing or classes}; at least two of {present} are expected")
+    if missing:
+        shown = ", ".join(present[:_SHOWN]) + (", ..." if len(present) > _SHOWN else "")
+        raise UsageError(
+            f"train.train_labels: no item of the train split has the label {missing[0]!r}; there are: {shown or 'none'}"
+        )
+    if needs_labels and len(classes) < 2:
+        found = f"{len(classes)} label{'s' if len(classes) != 1 else ''}"
+        raise UsageError(
+            f"train.loss: the train split has {found}, and a metric loss needs two; label the catalog, or train "
+            "without labels by train.loss=none"
+        )
     return classes
 
 

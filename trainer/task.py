@@ -69,13 +69,14 @@ def train(
     """
     data = TrainingData(examples, settings.train)
     try:
+        _warn_of_single_classes(data, settings.train, watchers.notify)
         model, fitted = fitted_model(data, settings.train, watchers, fetch)
         embed = partial(model, training=False)
         vectors = data.embed(embed, data.validation)
         if in_use is not None:
             judge_model(in_use, data, vectors, settings.train, watchers.notify)
         export_model(model, examples, output)
-        calibration = _calibration(embed, data, vectors, settings)
+        calibration = _calibration(embed, data, vectors, settings, watchers.notify)
         made = _describe(model, data, settings, (fitted, calibration), examples)
     finally:
         data.close()
@@ -116,12 +117,12 @@ def make_learner(
     data: TrainingData, settings: TrainSettings, fetch: Callable[[str], Path], devices: Devices | None = None
 ) -> Learner:
     """Network, terms of the loss and views, as the settings have them; weights begin from the seed."""
-    devices = devices or choose_devices(settings.devices, settings.classes_per_batch * settings.examples_per_class)
+    devices = devices or choose_devices(settings.devices, data.whole_batch)
     with devices.scope():
         shape = data.manifest.media.feature_shape
         network = make_network(settings, shape, data.is_sound, fetch, data.moments)
         terms = _terms(network, len(data.classes), settings)
-    steps = steps_per_epoch(len(data.training), settings) * settings.epochs
+    steps = steps_per_epoch(data, settings) * settings.epochs
     return Learner(network, terms, _views(data, settings, terms.objective), settings, steps, devices)
 
 
@@ -207,11 +208,30 @@ def _describe(
     )
 
 
-def _calibration(embed: Embed, data: TrainingData, vectors: Array, settings: Settings) -> Calibration | None:
-    """Of the validation items, embedded as `vectors`, asked among items of the train split."""
+def _calibration(
+    embed: Embed, data: TrainingData, vectors: Array, settings: Settings, notify: Callable[[str], None]
+) -> Calibration | None:
+    """Of the validation items, embedded as `vectors`, asked among items of the train split; tells if there is none."""
     target = settings.train.calibrate_precision
     if target is None and not settings.train.calibrate_f1:
         return None
     rows = data.gallery
     answers = open_set(vectors, data.labels, data.embed(embed, rows), data.labels_of(rows), settings.index.space)
-    return calibrate(answers, len(rows), target)
+    found = calibrate(answers, len(rows), target)
+    if found is None:
+        asked = f"{len(answers.rows)} of {len(vectors)} validation items have their class among {len(rows)} others"
+        wanted = (
+            f"no distance reaches train.calibrate_precision={target}" if len(answers.rows) else "nothing can be asked"
+        )
+        notify(f"train: no match threshold: {asked}, and {wanted}; search will answer always")
+    return found
+
+
+def _warn_of_single_classes(data: TrainingData, settings: TrainSettings, notify: Callable[[str], None]) -> None:
+    """A class of one item has no pair to learn from but its own views."""
+    if settings.loss == "none" or not data.single_classes or settings.small_classes == "leave_out":
+        return
+    notify(
+        f"train: {data.single_classes:,} of {len(data.classes):,} classes have one training item, which is paired with "
+        "itself; leave them out by train.small_classes=leave_out"
+    )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,26 @@ class TrainingData:
         """[t] rows trained on."""
         return self._split.training
 
+    @cached_property
+    def batch(self) -> int:
+        """Rows of a batch that are drawn from `training`: fewer than P classes all take part."""
+        chosen = self._settings
+        if chosen.loss == "none":
+            return chosen.classes_per_batch * chosen.examples_per_class
+        least = chosen.examples_per_class if chosen.small_classes == "leave_out" else 1
+        classes = int((self._class_sizes >= least).sum())
+        return min(chosen.classes_per_batch, classes) * chosen.examples_per_class
+
+    @property
+    def whole_batch(self) -> int:
+        """Rows of a batch, those without a label of `train.semi` too."""
+        return self.batch + (self._unlabelled_size if self._has_unlabelled else 0)
+
+    @property
+    def single_classes(self) -> int:
+        """Classes trained on of which there is one training item alone."""
+        return int((self._class_sizes == 1).sum())
+
     @property
     def gallery(self) -> Array:
         """[g] rows of the train split with a label, trained on or not, at most 20,000 of them; no validation item."""
@@ -143,15 +163,26 @@ class TrainingData:
         """Batches that are read together: of pictures, a MiB of records, at most 16."""
         if self._sound is not None:
             return 1
-        batch = self._settings.classes_per_batch * self._settings.examples_per_class
         record = float(self._places.lengths[self._split.training].mean())
-        return group_size(batch * record)
+        return group_size(self.whole_batch * record)
+
+    @cached_property
+    def _class_sizes(self) -> Array:
+        """[classes] training items of each class that has any."""
+        return np.unique(self._places.numbers[self._split.training], return_counts=True)[1]
+
+    @property
+    def _has_unlabelled(self) -> bool:
+        return self._settings.semi and len(self._split.unlabelled) > 0
+
+    @property
+    def _unlabelled_size(self) -> int:
+        return self._settings.classes_per_batch * self._settings.examples_per_class
 
     def _sampler(self, part: Part) -> Sampler:
         chosen, training = self._settings, self._split.training
-        size = chosen.classes_per_batch * chosen.examples_per_class
         if chosen.loss == "none":
-            return ShuffledSampler(training, size, chosen.seed, part)
+            return ShuffledSampler(training, self.batch, chosen.seed, part)
         balanced = BalancedSampler(
             self._places.numbers,
             training,
@@ -161,9 +192,10 @@ class TrainingData:
             chosen.small_classes,
             part,
         )
-        if not chosen.semi or not len(self._split.unlabelled):
+        if not self._has_unlabelled:
             return balanced
-        return JoinedSampler([balanced, ShuffledSampler(self._split.unlabelled, size, chosen.seed, part)])
+        beside = ShuffledSampler(self._split.unlabelled, self._unlabelled_size, chosen.seed, part)
+        return JoinedSampler([balanced, beside])
 
     def _class_of(self) -> Array:
         """[n] int32 class of every row; -1 of rows that have none or none of those trained on."""

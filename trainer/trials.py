@@ -19,6 +19,7 @@ from sim_transforms.records.codec import from_plain, to_plain
 from sim_transforms.settings.stages import Settings
 from sim_transforms.settings.training import TrainSettings
 from sim_transforms.storage.files import write_file
+from trainer.metrics import chosen_name
 
 # A trial is held against the others after a third of its epochs, when five have ended.
 _STARTUP = 5
@@ -46,10 +47,12 @@ class Trial:
 @dataclass(frozen=True)
 class Searched:
     """Attributes:
+    metric: that scores tell.
     best: the trial of the highest score, the first of several.
     trials: all, in order.
     """
 
+    metric: str
     best: Trial
     trials: tuple[Trial, ...]
 
@@ -82,7 +85,7 @@ def search(settings: Settings, folder: Path, trials: int, score: Score) -> Searc
         raise UsageError("train --trials: found no trial with a score; widen train.search, or train longer")
     best = max(scored, key=lambda trial: (trial.score, -trial.number))
     write_file(folder / "best.yaml", yaml.safe_dump({"train": _nested(best.chosen)}).encode())
-    return Searched(best, found)
+    return Searched(chosen_name(settings.train), best, found)
 
 
 def default_space(settings: TrainSettings) -> dict[str, list[Any]]:

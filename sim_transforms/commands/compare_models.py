@@ -28,9 +28,9 @@ def compare_models(examples: Path, before: Path, after: Path) -> dict[str, Any]:
     """Both models on the items of `examples`.
 
     Returns:
-        {"known": {metric: verdict}, "unseen": {metric: verdict}, "overlap_at_10": share, "changed": [{"item_id",
-        "label", "overlap"}]}. A verdict holds `old`, `new`, the 95 % interval of the difference, and the classes that
-        got worse.
+        {"known": {metric: verdict}, "unseen": {metric: verdict}, "overlap_at_10": share, null without test items,
+        "changed": [{"item_id", "label", "overlap"}]}. A verdict holds `old`, `new`, the 95 % interval of the
+        difference, and the classes that got worse.
 
     Raises:
         ModelMismatch: a model of other media than the examples'.
@@ -51,14 +51,17 @@ def compare_models(examples: Path, before: Path, after: Path) -> dict[str, Any]:
 
 def comparison_text(result: dict[str, Any]) -> str:
     """For people: a line a metric, the classes that got worse, the items that changed most."""
-    lines = [f"{'':<24}{'A':>8}{'B':>8}  difference, 95 %"]
+    lines = ["no test item with a label has its class in the train split: no metric can be compared"]
+    if result["known"] or result["unseen"]:
+        lines = [f"{'':<24}{'A':>8}{'B':>8}  difference, 95 %"]
     for group in ("known", "unseen"):
         for name, each in result[group].items():
             interval = f"{each['new'] - each['old']:+.4f} ({each['low']:+.4f} to {each['high']:+.4f})"
             lines.append(f"{group + ' ' + name:<24}{each['old']:>8.4f}{each['new']:>8.4f}  {interval}")
         worse = result[group].get(METRICS[0], {}).get("worse", [])
         lines += [f"  worse: {each['label']} {each['old']:.4f} -> {each['new']:.4f}" for each in worse]
-    lines.append(f"overlap of the nearest {NEAREST}: {result['overlap_at_10']:.4f}")
+    if result["overlap_at_10"] is not None:
+        lines.append(f"overlap of the nearest {NEAREST}: {result['overlap_at_10']:.4f}")
     lines += [
         f"  changed: {each['item_id']} ({each['label']}), {each['overlap']:.1f} kept" for each in result["changed"]
     ]
@@ -89,7 +92,7 @@ def _verdict(before: RetrievalScores, after: RetrievalScores, labels: list[str],
 
 def _overlaps(items: EmbeddedItems, vectors: list[Array], queries: Array, gallery: Array) -> dict[str, Any]:
     if not len(queries) or not len(gallery):
-        return {"overlap_at_10": 1.0, "changed": []}
+        return {"overlap_at_10": None, "changed": []}
     first, second = (exact_neighbors(v[queries], v[gallery], NEAREST, "cosine")[0] for v in vectors)
     kept = np.array(
         [len(set(a) & set(b)) / first.shape[1] for a, b in zip(first.tolist(), second.tolist(), strict=True)]

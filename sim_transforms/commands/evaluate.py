@@ -5,6 +5,7 @@ or the plain spectra of sounds, are measured on the same items in the same run. 
 index mixes in. Of sounds, clips are the items, and no clip of a query's own sound is in the gallery.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
+from sim_transforms.errors import DamagedArtefact, ModelMismatch
 from sim_transforms.features.log_mel import log_mel
 from sim_transforms.quality.classes import class_scores
 from sim_transforms.quality.clusters import cluster_scores
@@ -23,7 +25,7 @@ from sim_transforms.quality.retrieval import METRICS, RetrievalScores, retrieval
 from sim_transforms.quality.sample import rank
 from sim_transforms.records.clips import sound_of
 from sim_transforms.records.codec import canonical_json, to_plain
-from sim_transforms.records.manifests import ModelManifest
+from sim_transforms.records.manifests import EmbeddingsManifest, ModelManifest
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
 
@@ -38,6 +40,7 @@ CLASSES_FILE = "classes.parquet"
 # figures.
 _SAMPLE = 5_000
 _BLOCK = 64
+_COUNTS = ("queries", "queries_without_relevant", "items", "classes")
 
 
 def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> tuple[dict[str, Any], pa.Table]:
@@ -46,20 +49,30 @@ def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> tu
     Returns:
         The answer, and a table of all classes (`quality.classes`).
 
-        {"known": metrics, "unseen": metrics, "raw": {"known": metrics, "unseen": metrics}, "raw_kind": text,
-        "intervals": {"known": {metric: [low, high]}, "unseen": ...}, "classes": rows of the classes of the lowest
-        scores, "clusters": {"known": scores, "unseen": scores}, "open_set": {"known": scores, "unseen": scores},
-        "calibration": of the model or null}; a group without test items is empty, and "raw" is null above 1 GiB of
-        decoded media. `raw_kind` says what is compared there: "pixels", or the mean "spectrum" of each clip.
+        {"model": fingerprint, "known": metrics, "unseen": metrics, "raw": {"known": metrics, "unseen": metrics},
+        "raw_kind": text, "intervals": {"known": {metric: [low, high]}, "unseen": ...}, "classes": rows of the classes
+        of the lowest scores, "clusters": {"known": scores, "unseen": scores}, "open_set": {"known": scores, "unseen":
+        scores}, "calibration": of the model or null}; a group without test items is empty, metrics are null where no
+        test item has its class in the gallery, and "raw" is null above 1 GiB of decoded media. `raw_kind` says what is
+        compared there: "pixels", or the mean "spectrum" of each clip.
+
+    Raises:
+        ModelMismatch: the embeddings are another model's.
     """
-    items, manifest = load_embeddings(embeddings), ModelManifest.load(model)
+    manifest, made = ModelManifest.load(model), EmbeddingsManifest.load(embeddings)
+    if made.model != manifest.fingerprint:
+        raise ModelMismatch(
+            f"{embeddings} was made by model {made.model[:16] or 'none'}, but {model} is {manifest.fingerprint[:16]}: "
+            "embed the examples with this model first"
+        )
+    items = load_embeddings(embeddings)
     media = DecodedMedia(examples)
     queries, gallery = draw_items(items, clips=media.manifest.media.sound is not None)
     groups = by_knowledge(items, queries, manifest.train_labels)
     found = {name: _scores(items, items.vectors, rows, gallery, space) for name, rows in groups.items()}
     table = class_scores(*_labelled(items, groups, found), items.labels[gallery], manifest.train_labels)
     means = {name: scores.means() if scores is not None else {} for name, scores in found.items()}
-    result: dict[str, Any] = {name: _rounded(each) for name, each in means.items()}
+    result: dict[str, Any] = {"model": manifest.fingerprint, **{name: _plain(each) for name, each in means.items()}}
     result["intervals"] = {name: _intervals(each) for name, each in means.items()}
     result["classes"] = table.slice(0, WORST_CLASSES).to_pylist()
     result["clusters"] = {name: _clusters(items, rows) for name, rows in groups.items()}
@@ -78,7 +91,7 @@ def _raw(items: EmbeddedItems, media: DecodedMedia, groups: dict[str, Array], ga
         return {**kind, "raw": None}
     raw = mean_spectra(media, item_ids) if shape.sound else _pixels(media, item_ids)
     found = {name: _scores(items, raw, rows, gallery, "l2") for name, rows in groups.items()}
-    return {**kind, "raw": {name: _rounded(s.means()) if s is not None else {} for name, s in found.items()}}
+    return {**kind, "raw": {name: _plain(s.means()) if s is not None else {} for name, s in found.items()}}
 
 
 def draw_items(items: EmbeddedItems, clips: bool) -> tuple[Array, Array]:
@@ -120,7 +133,7 @@ def _scores(items: EmbeddedItems, vectors: Array, queries: Array, gallery: Array
 
 
 def _intervals(means: dict[str, float]) -> dict[str, list[float]]:
-    names = METRICS if means else ()
+    names = METRICS if means and means["queries"] else ()
     return {name: [round(end, 6) for end in wilson_interval(means[name], int(means["queries"]))] for name in names}
 
 
@@ -135,7 +148,7 @@ def _labelled(
 
 def _clusters(items: EmbeddedItems, rows: Array) -> dict[str, float]:
     drawn = _sampled(items, rows)
-    return _rounded(cluster_scores(items.vectors[drawn], items.labels[drawn].tolist()) or {})
+    return _plain(cluster_scores(items.vectors[drawn], items.labels[drawn].tolist()) or {})
 
 
 def _open_set(
@@ -150,7 +163,7 @@ def _open_set(
     found = {
         name: answers.part(np.flatnonzero(np.isin(rows, of_group))).scores(limit) for name, of_group in drawn.items()
     }
-    return {name: _rounded(scores) if scores["queries"] else {} for name, scores in found.items()}
+    return {name: _plain(scores) if scores["queries"] else {} for name, scores in found.items()}
 
 
 def _sampled(items: EmbeddedItems, rows: Array) -> Array:
@@ -161,8 +174,23 @@ def _sampled(items: EmbeddedItems, rows: Array) -> Array:
     return np.asarray(rows[np.sort(np.argsort(ranks, kind="stable")[:_SAMPLE])])
 
 
-def _rounded(values: dict[str, float]) -> dict[str, float]:
-    return {name: round(float(value), 6) for name, value in values.items()}
+def _plain(values: dict[str, float]) -> dict[str, Any]:
+    """Counts as whole numbers, and shares of no queries at all as null."""
+    empty = values.get("queries") == 0
+    shares = {name: None if empty else round(float(value), 6) for name, value in values.items()}
+    return shares | {name: int(values[name]) for name in _COUNTS if name in values}
+
+
+def load_evaluation(folder: Path, model: str) -> dict[str, Any] | None:
+    """What `write_evaluation` left in a folder; null without one, or of another model than the fingerprint."""
+    path = folder / "evaluation.json"
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DamagedArtefact(f"{path}: no JSON: {error}; run `ruiji evaluate` again") from error
+    return found if found.get("model") == model else None
 
 
 def write_evaluation(result: dict[str, Any], classes: pa.Table, folder: Path) -> None:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
+from sim_transforms.commands.evaluate import load_evaluation
 from sim_transforms.commands.thumbnails import media_png
 from sim_transforms.commands.version_vectors import VersionVectors, ids_of
 from sim_transforms.hnsw.spaces import space_of
@@ -42,7 +43,7 @@ def report(
     examples: Path | None,
     embeddings: Path | None,
     model: Path | None,
-    evaluation: dict[str, Any] | None,
+    evaluation: Path | None,
 ) -> Path:
     """Writes the page of the published version; gives the path of index.html.
 
@@ -53,7 +54,7 @@ def report(
         output: folder of the page.
         name: of the catalog, shown as the title.
         examples, embeddings, model: the artefacts it was made from; without them the page shows no pictures.
-        evaluation: as `ruiji evaluate` gives it.
+        evaluation: folder that `ruiji evaluate` writes; shown where it is of the version's model.
     """
     version = open_version(store_url)
     whole = all(folder is not None and (folder / "manifest.json").is_file() for folder in (examples, embeddings, model))
@@ -70,7 +71,8 @@ def report(
             rejects, items_in = _rejects(examples), media.manifest.ledger.items_in
     linked = (output / MEDIA_PAGE).is_file()
     shown = (rejects, items_in, curve, sections, linked)
-    data = ReportData(name, version.version, version.manifest, evaluation, *shown)
+    quality = load_evaluation(evaluation, version.manifest.model) if evaluation and version.manifest.model else None
+    data = ReportData(name, version.version, version.manifest, quality, *shown)
     return write_report(data, output)
 
 
@@ -126,7 +128,10 @@ def _sections(
     seen = _some_of_each(items, [r for r in found if items.labels[r] in known])
     unseen = _some_of_each(items, [r for r in found if items.labels[r] not in known])
     kind = "test items" if version.manifest.clips is None else "test clips"
-    shown = f"{len(wrong)} of {len(queries)} {kind} have a nearest neighbour of another class"
+    if not len(queries):
+        return ()
+    where = "among all items of this version, test items too"
+    shown = f"{len(wrong)} of {len(queries)} {kind} have a nearest neighbour of another class {where}"
     mistakes = f"{shown}; the first {MOST_ROWS} are shown." if len(wrong) > MOST_ROWS else f"{shown}."
     parts = (
         ("Mistakes", mistakes, wrong[:MOST_ROWS]),

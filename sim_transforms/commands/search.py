@@ -135,7 +135,7 @@ def search_text(result: dict[str, Any]) -> str:
     """A line a neighbour."""
     lines = [f"version {result['version']}"]
     for match in result["matches"]:
-        shown = "  ".join(f"{name}={value}" for name, value in match["metadata"].items())
+        shown = "  ".join(f"{name}={value}" for name, value in match["metadata"].items() if value not in ("", None))
         place = f" at {match['offset']:.1f} s" if "offset" in match else ""
         lines.append(f"{match['distance']:10.6f}  {match['item_id']}{place}  {shown}")
     if result["no_match"]:

@@ -88,22 +88,40 @@ def _speed(indexed: dict[str, Any]) -> str:
 def evaluation_text(evaluation: dict[str, Any]) -> str:
     """A line a group of classes: precision@1 with its interval and MAP@R of the model, and of raw pixels or spectra.
 
-    Then what the match threshold does in the open-set test.
+    Then clusters of the test items, and what the match threshold does in the open-set test.
     """
     lines, kind = [], evaluation.get("raw_kind", "pixels")
     for classes in ("known", "unseen"):
         model, raw = evaluation.get(classes) or {}, (evaluation.get("raw") or {}).get(classes) or {}
         if not model:
             continue
+        if not model["queries"]:
+            left_out = model["queries_without_relevant"]
+            lines.append(f"{classes:<10} no figures: none of {left_out:,} test items has its class in the train split")
+            continue
         low, high = evaluation["intervals"][classes]["precision_at_1"]
         shown = f"precision@1 {model['precision_at_1']:.4f} ({low:.4f} to {high:.4f}), MAP@R {model['map_at_r']:.4f}"
         beside = f" (raw {kind} {raw['precision_at_1']:.4f}, {raw['map_at_r']:.4f})" if raw else ""
         lines.append(f"{classes:<10} {shown}{beside}")
-    return "\n".join([*lines, *_threshold_lines(evaluation)]) or "no test items with labels to evaluate"
+    return (
+        "\n".join([*lines, *_cluster_lines(evaluation), *_threshold_lines(evaluation)])
+        or "no test items with labels to evaluate"
+    )
+
+
+def _cluster_lines(evaluation: dict[str, Any]) -> list[str]:
+    return [
+        f"clusters   {classes}: silhouette {found['silhouette']:.4f}, NMI {found['nmi']:.4f} "
+        f"({found['items']:,} test items of {found['classes']:,} classes)"
+        for classes, found in evaluation["clusters"].items()
+        if found
+    ]
 
 
 def _threshold_lines(evaluation: dict[str, Any]) -> list[str]:
     lines = []
+    if evaluation["calibration"] is None and any(evaluation["open_set"].values()):
+        return ["no match   the model has no threshold (train.calibrate_precision), so that search always answers"]
     for classes, scores in evaluation["open_set"].items():
         if "refused" in scores:
             told = f"{scores['right']:.4f} answered rightly, {scores['refused']:.4f} refused where the class is missing"

@@ -34,6 +34,7 @@ def write_report(data: ReportData, output: Path) -> Path:
         drawing=draw_curve(data.curve, data.manifest.ef_search),
         quality=quality_rows(data.evaluation),
         worst=worst_classes(data.evaluation or {}, _WORST),
+        clusters=cluster_rows(data.evaluation),
         open_set=open_set_rows(data.evaluation),
         reliability=draw_reliability(data.manifest.calibration),
     )
@@ -82,7 +83,7 @@ def quality_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
         model, raw = (evaluation or {}).get(group), ((evaluation or {}).get("raw") or {}).get(group)
         interval = ((evaluation or {}).get("intervals") or {}).get(group, {}).get("precision_at_1")
         for metrics, kind, its_own in ((model, "model", interval), (raw, raw_kind, None)):
-            if metrics:
+            if metrics and metrics["queries"]:
                 rows.append({"title": title, "kind": kind, "interval": its_own, **metrics})
     return rows
 
@@ -90,6 +91,12 @@ def quality_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
 def open_set_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
     """One row a group of classes that was asked with its class in the gallery and without."""
     found = (evaluation or {}).get("open_set") or {}
+    return [{"title": title, **found[group]} for group, title in _GROUPS.items() if found.get(group)]
+
+
+def cluster_rows(evaluation: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """One row a group of classes whose test items lie in clusters."""
+    found = (evaluation or {}).get("clusters") or {}
     return [{"title": title, **found[group]} for group, title in _GROUPS.items() if found.get(group)]
 
 

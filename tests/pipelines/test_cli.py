@@ -32,7 +32,7 @@ DIGITS = str(Path(__file__).resolve().parents[2] / "configs" / "digits.yaml")
         (["forget", "--config", DIGITS], "the following arguments are required: ITEM_ID"),
         (["forget", "digit-0000"], "the following arguments are required: --config"),
         (["forget", "digit-0000", "--config", DIGITS, "--within", "day"], "invalid float value: 'day'"),
-        (["evaluate", "--config", DIGITS, "--runner=FlinkRunner"], "unknown argument --runner=FlinkRunner"),
+        (["train", "--config", DIGITS, "--runner=FlinkRunner"], "unknown argument --runner=FlinkRunner"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_is_allowed(

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sim_transforms.records.manifests import ModelManifest
+from sim_transforms.commands.evaluate import evaluate
+from sim_transforms.errors import ModelMismatch
+from sim_transforms.records.manifests import EmbeddingsManifest, ModelManifest
 from tests.pipelines.small_catalogs import ONE_PROCESS, command, configuration, digits_catalog, quiet, ruiji
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -95,3 +97,22 @@ def test_evaluate_compare_shows_two_models_side_by_side(prepared: Path) -> None:
     assert told["changed"][0]["overlap"] < 1
     same = ruiji("evaluate", *_where(prepared, "compare"), "--compare", models[0], models[0], "--json")
     assert json.loads(same.stdout.splitlines()[-1])["overlap_at_10"] == 1.0
+
+
+def test_evaluate_after_train_embeds_with_the_new_model(prepared: Path) -> None:
+    shutil.copytree(prepared / "work" / "examples", prepared / "anew" / "examples")
+    fingerprints = []
+    for seed in ("0", "1"):
+        further = ("--set", f"train.seed={seed}", "--set", "train.epochs=1", "--set", "train.gate=false")
+        ruiji("train", *_where(prepared, "anew"), *further)
+        done = ruiji("evaluate", *_where(prepared, "anew"), *further, *ONE_PROCESS, "--json")
+        fingerprints.append(json.loads(done.stdout.splitlines()[-1])["model"])
+        assert fingerprints[-1] == ModelManifest.load(prepared / "anew" / "model").fingerprint
+        assert fingerprints[-1] == EmbeddingsManifest.load(prepared / "anew" / "embeddings").model
+    assert fingerprints[0] != fingerprints[1]
+
+
+def test_evaluate_refuses_embeddings_of_another_model(prepared: Path) -> None:
+    folder = prepared / "anew"
+    with pytest.raises(ModelMismatch, match="embed the examples"):
+        evaluate(folder / "examples", folder / "embeddings", prepared / "first" / "model", space="cosine")

@@ -5,14 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sim_transforms.errors import Collapsed, UsageError
 from sim_transforms.settings.training import AugmentSettings, TrainSettings
 from trainer.devices import check_shares
-from trainer.fit import STEPS_FILE, Watchers
-from trainer.task import fitted_model
+from trainer.fit import STEPS_FILE, Watchers, steps_per_epoch
+from trainer.task import fitted_model, make_learner
 from trainer.training_data import TrainingData
 
 SETTINGS = TrainSettings(
@@ -114,6 +116,49 @@ def test_training_logs_a_line_a_step_also_after_a_kill(digit_examples: Path, tmp
     names = {"step", "epoch", "loss", "metric_loss", "self_supervised_loss", "positives", "negatives", "learning_rate"}
     assert set(lines[0]) == names
     assert lines[-1]["validation"]["precision_at_1"] > 0
+
+
+@pytest.mark.slow
+def test_a_resumed_training_says_where_it_goes_on(digit_examples: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(Killed):
+        _train(digit_examples, SETTINGS, _watchers(tmp_path, 5))
+    reported: list[int] = []
+    watchers = Watchers(tmp_path, lambda name, step, total: reported.append(step), told.append)
+    _train(digit_examples, SETTINGS, watchers)
+    assert told == ["train: going on after step 4 of 10"]
+    assert reported == [4, 5, 6, 7, 8, 9, 10]
+
+
+def test_an_epoch_counts_the_batches_that_there_are(digit_examples: Path) -> None:
+    settings = replace(SETTINGS, steps_per_epoch="auto", classes_per_batch=64, examples_per_class=2)
+    data = TrainingData(digit_examples, settings)
+    few = TrainingData(digit_examples, replace(settings, semi=True, self_supervised="simclr"))
+    with data.batches() as batches:
+        assert len(next(batches).classes) == data.batch == data.whole_batch == 20
+    with few.batches() as batches:
+        assert len(next(batches).classes) == few.whole_batch == 20 + 128
+    assert steps_per_epoch(data, settings) == max(60, -(-len(data.training) // 20))
+    data.close()
+    few.close()
+
+
+@pytest.mark.parametrize("scales", [(2.0**15, 2.0**15), (2.0**10, 2.0**14)])
+def test_float16_gradients_of_proxies_are_divided_by_the_scale_that_they_have(
+    digit_examples: Path, scales: tuple[float, float]
+) -> None:
+    settings = replace(SETTINGS, loss="proxy_anchor")
+    data, before = TrainingData(digit_examples, settings), keras.config.dtype_policy()
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        learner = make_learner(data, settings, Path)
+        learner._optimizer.dynamic_scale.assign(scales[0])
+        learner._proxies.dynamic_scale.assign(scales[1])
+        assert learner._scaled_for_proxies([tf.constant(scales[0])])[0] == scales[1]
+    finally:
+        keras.config.set_dtype_policy(before)
+        data.close()
 
 
 @pytest.mark.slow

@@ -44,8 +44,19 @@ def test_split_training_without_labels_takes_all_training_items() -> None:
 
 
 def test_split_training_with_labels_needs_two_classes() -> None:
-    with pytest.raises(UsageError, match="at least two"):
+    with pytest.raises(UsageError, match=r"0 labels.*train\.loss=none"):
         split_training(_places(without_label=200), "all", 0.2, seed=0)
+    one = make_places([f"item-{i}" for i in range(40)], ["only"] * 40, ["train"] * 40)
+    with pytest.raises(UsageError, match=r"1 label,.*train\.loss=none"):
+        split_training(one, "all", 0.2, seed=0)
+
+
+def test_split_training_classes_of_one_item_each_are_refused_for_a_metric_loss() -> None:
+    names = [f"item-{i}" for i in range(40)]
+    places = make_places(names, names, ["train"] * 40)
+    with pytest.raises(UsageError, match=r"one training item.*train\.loss=none"):
+        split_training(places, "all", 0.2, seed=0)
+    assert len(split_training(places, "all", 0.2, seed=0, needs_labels=False).training) > 20
 
 
 def test_split_training_validation_does_not_change_with_further_items() -> None:

@@ -29,7 +29,10 @@ def soft_triple(similarities: Any, labels: Any, gamma: float, delta: float, scal
 
 
 def spread(centres: Any) -> Any:
-    """Mean distance of the centres [classes, k, d] of a class to each other: what merges those that are not needed."""
+    """Half the mean distance of the centres [classes, k, d] of a class to each other, which merges needless ones.
+
+    Half, as the paper counts each pair once and divides by k (k - 1).
+    """
     directions = unit(centres)
     cosines = ops.matmul(directions, ops.transpose(directions, (0, 2, 1)))
     count = cosines.shape[1]
@@ -38,7 +41,7 @@ def spread(centres: Any) -> Any:
     apart = ops.logical_not(ops.eye(count, dtype="bool"))[None]
     squared = ops.where(apart, ops.maximum(2.0 - 2.0 * cosines, _TINY), 1.0)
     total = ops.sum(ops.where(apart, ops.sqrt(squared), 0.0))
-    return total / (cosines.shape[0] * count * (count - 1))
+    return total / (2.0 * cosines.shape[0] * count * (count - 1))
 
 
 @keras.saving.register_keras_serializable(package="ruiji")

@@ -175,7 +175,8 @@ def soft_triple(labels: Sequence[int], x: Vectors, proxies: Vectors | None = Non
         for n, a in enumerate(group)
         for b in group[n + 1 :]
     ]
-    return _mean(values) + 0.2 * _mean(spread)
+    # Divided by k (k - 1), while each pair is counted once.
+    return _mean(values) + 0.2 * _mean(spread) / 2
 
 
 ORACLES: dict[str, Oracle] = {

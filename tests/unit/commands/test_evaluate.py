@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pytest
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems
-from sim_transforms.commands.evaluate import draw_items, mean_spectra
+from sim_transforms.commands.evaluate import draw_items, load_evaluation, mean_spectra, write_evaluation
+from sim_transforms.errors import DamagedArtefact
 from sim_transforms.media.sound import sound_shape
 from sim_transforms.settings.stages import SoundSettings
 
@@ -52,3 +55,13 @@ def test_mean_spectra_tell_tones_apart_and_know_no_batches(tmp_path: Path) -> No
     many = mean_spectra(_Tones(), tones * 20)
     np.testing.assert_allclose(many, np.tile(found, (20, 1)), atol=1e-3)
     assert mean_spectra(_Tones(), []).shape == (0, SOUND.mel_bands)
+
+
+def test_an_evaluation_is_that_of_one_model(tmp_path: Path) -> None:
+    assert load_evaluation(tmp_path, "ab") is None
+    write_evaluation({"model": "ab", "known": {}}, pa.table({"label": ["x"]}), tmp_path)
+    assert load_evaluation(tmp_path, "ab") == {"model": "ab", "known": {}}
+    assert load_evaluation(tmp_path, "cd") is None
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(DamagedArtefact, match="ruiji evaluate"):
+        load_evaluation(tmp_path, "ab")

@@ -10,7 +10,7 @@ INDEXED = {
     "rejects": "r",
 }  # fmt: skip
 SOUNDS = {"sounds": 11, "sounds_rejected": 1}
-METRICS = {"precision_at_1": 0.9, "map_at_r": 0.5}
+METRICS = {"precision_at_1": 0.9, "map_at_r": 0.5, "queries": 40, "queries_without_relevant": 2}
 
 
 def _summary(indexed: dict[str, Any], with_preprocess: bool = True) -> RunSummary:
@@ -40,8 +40,18 @@ def test_summary_of_pictures_knows_no_clips() -> None:
 def test_evaluation_text_names_what_stands_beside_the_model() -> None:
     intervals = {"known": {"precision_at_1": [0.85, 0.93]}}
     open_set = {"known": {"queries": 5.0, "auroc": 0.9, "answered": 0.9, "right": 0.8, "refused": 0.7}, "unseen": {}}
-    known = {"known": METRICS, "raw": {"known": METRICS}, "intervals": intervals, "open_set": open_set}
+    clusters = {"known": {"silhouette": 0.61, "nmi": 0.92, "items": 40, "classes": 4}, "unseen": {}}
+    beside = {"intervals": intervals, "open_set": open_set, "clusters": clusters, "calibration": {"max_distance": 0.2}}
+    known = {"known": METRICS, "raw": {"known": METRICS}, **beside}
     assert "(0.8500 to 0.9300)" in evaluation_text(known)
     assert "known: 0.8000 answered rightly, 0.7000 refused" in evaluation_text(known)
     assert "(raw pixels 0.9000, 0.5000)" in evaluation_text(known)
     assert "(raw spectrum 0.9000, 0.5000)" in evaluation_text({**known, "raw_kind": "spectrum"})
+    assert "silhouette 0.6100, NMI 0.9200 (40 test items of 4 classes)" in evaluation_text(known)
+    assert "has no threshold" in evaluation_text({**known, "calibration": None})
+
+
+def test_evaluation_text_says_why_there_are_no_figures() -> None:
+    none = {"precision_at_1": None, "map_at_r": None, "queries": 0, "queries_without_relevant": 12}
+    beside = {"intervals": {}, "open_set": {}, "clusters": {}, "calibration": None, "raw": {}}
+    assert "none of 12 test items has its class in the train split" in evaluation_text({"known": none, **beside})
