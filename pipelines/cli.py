@@ -1,6 +1,7 @@
 """The command `ruiji`: arguments, exit codes, and which function answers; imports a command only when it runs."""
 
 import argparse
+import errno
 import importlib
 import sys
 import traceback
@@ -10,6 +11,8 @@ from typing import NoReturn
 
 from pipelines._main import Main, quiet_libraries, steady_memory
 from sim_transforms.errors import RuijiError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -360,6 +363,8 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return _failed(f"{error}; free some space: the next run goes on from what is finished", 1, debug)
         return _failed(f"internal error: {type(error).__name__}: {error} (--debug shows the trace)", 1, debug)
     return 0
 

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sim_transforms.errors import DamagedArtefact
+
 Array = np.ndarray[Any, Any]
 
 UNLABELLED = ""
@@ -57,12 +59,15 @@ class Places:
 
 
 def load_places(examples: Path) -> Places:
-    """Reads `offsets.parquet`."""
+    """Reads `offsets.parquet`; raises DamagedArtefact where it cannot be read."""
     path = examples / "offsets.parquet"
 
     def column(name: str) -> pa.ChunkedArray:
         # One at a time: what is read of one is gone before the next is.
-        return pq.read_table(path, columns=[name]).column(name)
+        try:
+            return pq.read_table(path, columns=[name]).column(name)
+        except (OSError, pa.ArrowException) as error:
+            raise DamagedArtefact(f"{path} cannot be read: {error}; run `ruiji preprocess` again") from error
 
     labels, numbers = _numbered(column("label"))
     return Places(

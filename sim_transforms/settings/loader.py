@@ -1,6 +1,7 @@
 """Reads a configuration file strictly, with overrides from the command line."""
 
 import copy
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ from sim_transforms.settings.stages import Settings
 
 # Where vectors are indexed without a configuration.
 WITHOUT_FILE = {"name": "embeddings", "catalog": {"source": "--embeddings"}}
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes 1e-3 for a number, as YAML 1.2 does; PyYAML's 1.1 wants 1.0e-3."""
+
+
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, "-+0123456789")
 
 
 def load_settings(
@@ -41,7 +50,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), "(file)", "no readable file", f"--config takes a YAML file ({error})") from error
     try:
-        tree = yaml.safe_load(text)
+        tree = _parse(text)
     except yaml.YAMLError as error:
         raise ConfigError(str(path), "(file)", "no valid YAML", " ".join(str(error).split())) from error
     if not isinstance(tree, dict):
@@ -54,7 +63,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError("--set", override, "no KEY=VALUE", "an example: --set index.m=24")
     try:
-        value = yaml.safe_load(text)
+        value = _parse(text)
     except yaml.YAMLError as error:
         raise ConfigError("--set", key, repr(text), "a YAML value is expected") from error
     *path, last = key.split(".")
@@ -64,3 +73,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise ConfigError("--set", key, f"{name} is no section", "a key such as index.m is expected")
     node[last] = value
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, _Loader)

@@ -260,6 +260,8 @@ class TrainSettings:
             raise ValueError("average: a share from 0 to below 1 is expected")
         if self.loss == "none" and self.self_supervised == "none":
             raise ValueError(f"loss: one of {get_args(LossName)[:-1]}, or a train.self_supervised, is expected")
+        if self.augment.local_crops and self.self_supervised != "swav":
+            raise ValueError("augment.local_crops: train.self_supervised=swav is expected with it")
         if self.semi and "none" in (self.loss, self.self_supervised):
             raise ValueError("semi: a train.loss and a train.self_supervised are expected with it")
         if self.calibrate_f1 and self.calibrate_precision is not None:

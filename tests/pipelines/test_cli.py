@@ -1,5 +1,6 @@
 """Usage and configuration mistakes: exit code 2, what was found, what is allowed, no stack trace."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,16 @@ def test_help_of_each_action_of_versions_has_examples(action: str, capsys: pytes
     shown = capsys.readouterr().out
     assert f"examples:\n  ruiji versions {action} " in shown
     assert "--store" in shown
+
+
+def test_a_full_disk_is_said_without_a_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(main: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "file"))
+
+    monkeypatch.setattr("pipelines.query.versions_list", full)
+    assert main(["versions", "list", "--store", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "free some space" in said
+    assert "internal error" not in said

@@ -1,10 +1,12 @@
 """Splits: who may be trained on and who may choose the epoch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from sim_transforms.errors import UsageError
-from trainer.places import Places, make_places
+from sim_transforms.errors import DamagedArtefact, UsageError
+from trainer.places import Places, load_places, make_places
 from trainer.split import split_training
 
 
@@ -72,3 +74,11 @@ def test_split_training_clips_of_a_sound_stay_together() -> None:
     kept = set(split_training(places, "all", 0.3, seed=0, clips=True).training // 6)
     assert held
     assert not held & kept
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_offsets_that_cannot_be_read_are_named(tmp_path: Path, damaged: bool) -> None:
+    if damaged:
+        (tmp_path / "offsets.parquet").write_text("broken")
+    with pytest.raises(DamagedArtefact, match=r"offsets\.parquet.*ruiji preprocess"):
+        load_places(tmp_path)
