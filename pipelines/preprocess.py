@@ -20,7 +20,13 @@ import tensorflow_transform.beam as tft_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.analyze_examples import AnalyzeExamples
-from sim_transforms.finish_examples import close_examples, example_shards, tell_moments, write_manifest
+from sim_transforms.finish_examples import (
+    close_examples,
+    example_shards,
+    settle_transform,
+    tell_moments,
+    write_manifest,
+)
 from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.keep_decoded import DecodedFolder
 from sim_transforms.media.catalog_plan import CatalogPlan
@@ -100,6 +106,7 @@ def run_preprocess(
     totals = close_examples(output, reports, failed, plan, settings.preprocess, kept.workdir / "rejects.parquet")
     generations = added(generation for report in reports for generation in report.generations)
     analyzed = analyze(kept, generations, reports, output, scratch, options)
+    settle_transform(output)
     statistics = tell_moments(output, media)
     manifest = write_manifest(output, reports, totals, plan, media, settings)
     reused = sum(report.reused for report in reports)

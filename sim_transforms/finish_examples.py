@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import CatalogError, LedgerError, TooManyRejects
 from sim_transforms.failures import judge_rejects, write_rejects
+from sim_transforms.features.canonical_graph import canonical_model
 from sim_transforms.features.moments import moments_of
 from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.catalog_rows import STAGE as CATALOG
@@ -89,6 +90,17 @@ def close_examples(
     write_file(folder / "ledger.json", canonical_json([*entries, *clips]).encode())
     write_file(folder / STATISTICS, canonical_json(_statistics(reports, failed, totals)).encode())
     return totals
+
+
+def settle_transform(folder: Path) -> None:
+    """Gives the transform graph under `folder` the bytes that it has wherever and whenever it is made.
+
+    Beside its bytes TensorFlow writes `fingerprint.pb`, which holds a random number, and which nobody reads: removed.
+    """
+    made = folder / "transform" / "transform_fn"
+    path = made / "saved_model.pb"
+    write_file(path, canonical_model(path.read_bytes(), lambda name: (made / "assets" / name).read_bytes()))
+    (made / "fingerprint.pb").unlink(missing_ok=True)
 
 
 def tell_moments(folder: Path, media: MediaShape) -> DataStatistics:

@@ -76,10 +76,9 @@ class Desk:
 
 
 def _bytes(examples: Path) -> dict[str, Any]:
-    """Files by name; of the graph what it computes, since TensorFlow writes the same one with other bytes."""
+    """Files by name."""
     names = [p for p in sorted(examples.rglob("*")) if p.is_file()]
-    known = {p.relative_to(examples).as_posix(): p.read_bytes() for p in names}
-    return {name: data for name, data in known.items() if not name.startswith("transform/transform_fn/")}
+    return {p.relative_to(examples).as_posix(): p.read_bytes() for p in names}
 
 
 @pytest.fixture
