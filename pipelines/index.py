@@ -66,7 +66,7 @@ def publish_index(
     timings["measure_seconds"] = round(time.monotonic() - began, 3)
     memory = (built.worker_peak_bytes, peak_rss_bytes())
     compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans), *memory)}
-    write_timings(version, {**timings, **speed, **compared})
+    write_timings(version, {**timings, **speed, **compared, "shares": built.shares})
     published = publish_version(store, version, described, turn)
     counts = {"rejected": built.totals.rejected, **_sounds(version, built)}
     return {**describe_published(store, published), **counts, **speed, **compared}

@@ -28,7 +28,7 @@ from sim_transforms.records.manifests import EmbeddingsManifest, ShardRecall
 from sim_transforms.records.vectors import VectorPiece
 from sim_transforms.route_shards import RouteShards
 from sim_transforms.settings.stages import IndexSettings
-from sim_transforms.worker_usage import PeakOfWorkers, WorkerPeak, worker_peak
+from sim_transforms.worker_usage import PeakOfWorkers, SharesOfWorkers, WorkerPeak, WorkerShare, worker_peak
 
 K = 10
 
@@ -82,7 +82,9 @@ class BuildIndex(beam.PTransform):
             _hand_back(self.scratch, moments, name)
         stages = {"assign": files, "build": built, "merge": made, "measure": alone}
         peaks = [done | f"Peak {stage}" >> beam.Map(peak_after, stage) for stage, done in stages.items()]
-        _hand_back(self.scratch, peaks | "Peaks" >> beam.Flatten() | PeakOfWorkers(), "peaks")
+        reports = peaks | "Peaks" >> beam.Flatten()
+        _hand_back(self.scratch, reports | PeakOfWorkers(), "peaks")
+        _hand_back(self.scratch, reports | SharesOfWorkers(), "shares")
         exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=unordered)
         alone | "HandBackAlone" >> HandBack(_path(self.scratch, "alone"), key=_by_shard)
         return made | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
@@ -158,6 +160,7 @@ class IndexResult:
         totals, failed: accounts of the items.
         graph_seconds: from the first vector read to the last part written.
         worker_peak_bytes: memory of the largest worker process, null where there was no work.
+        shares: stage -> elements that each worker process has done there, most first.
     """
 
     outcome: IndexOutcome
@@ -166,6 +169,7 @@ class IndexResult:
     failed: tuple[FailedItem, ...]
     graph_seconds: float
     worker_peak_bytes: int | None
+    shares: dict[str, list[int]]
 
 
 def collect_index(scratch: str, given: IndexInput) -> IndexResult:
@@ -175,7 +179,7 @@ def collect_index(scratch: str, given: IndexInput) -> IndexResult:
         CatalogError: an item_id stands more than once.
         LedgerError: an item of the vectors stands neither in a shard nor among the rejects.
     """
-    names = ("ledger", "plans", "exact", "began", "ended", "alone", "failed", "digests", "peaks")
+    names = ("ledger", "plans", "exact", "began", "ended", "alone", "failed", "digests", "peaks", "shares")
     rows = {name: read_rows(_path(scratch, name)) for name in names}
     if given.ids_may_repeat:
         refuse_repeats(read_rows(_path(scratch, "repeats")))
@@ -187,4 +191,11 @@ def collect_index(scratch: str, given: IndexInput) -> IndexResult:
     outcome = IndexOutcome(rows["plans"], exact, rows["alone"])
     manifest = given.with_digest(sum_digests(rows["digests"]))
     peak = max((peak.peak_rss_bytes for peak in rows["peaks"]), default=None)
-    return IndexResult(outcome, manifest, totals, tuple(rows["failed"]), seconds, peak)
+    return IndexResult(outcome, manifest, totals, tuple(rows["failed"]), seconds, peak, _by_stage(rows["shares"]))
+
+
+def _by_stage(shares: list[WorkerShare]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for share in sorted(shares, key=lambda share: (share.stage, -share.elements)):
+        found.setdefault(share.stage, []).append(share.elements)
+    return found

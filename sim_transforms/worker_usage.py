@@ -1,4 +1,4 @@
-"""Peak memory of the worker processes, reported by themselves as data, for the estimate beside the outcome.
+"""Peak memory and shares of the worker processes, reported by themselves as data, for timings.json.
 
 Counters cannot hold it: a runner sums them, and counts retried bundles again.
 """
@@ -66,6 +66,48 @@ class PeakOfWorkers(beam.PTransform):
             | "Largest" >> beam.CombinePerKey(largest)
             | "Peaks" >> beam.Values()
         )
+
+
+class WorkerShare(NamedTuple):
+    """How many elements a process has done in a stage.
+
+    Attributes:
+        stage: that reported them.
+        host, pid: of the process.
+        elements: reports of it, those of retried bundles too.
+    """
+
+    stage: str
+    host: str
+    pid: int
+    elements: int
+
+
+@dataclass
+class SharesOfWorkers(beam.PTransform):
+    """WorkerPeaks -> one WorkerShare a stage and process."""
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def expand(self, peaks: beam.PCollection[WorkerPeak]) -> beam.PCollection[WorkerShare]:
+        """Counts."""
+        return (
+            peaks
+            | "ByStage" >> beam.Map(by_stage)
+            | "Count" >> beam.combiners.Count.PerElement()
+            | "Shares" >> beam.MapTuple(share_of)
+        )
+
+
+def by_stage(peak: WorkerPeak) -> tuple[str, str, int]:
+    """The stage and the process of a report."""
+    return peak.stage, peak.host, peak.pid
+
+
+def share_of(who: tuple[str, str, int], elements: int) -> WorkerShare:
+    """The share of a stage and process."""
+    return WorkerShare(*who, elements)
 
 
 def by_process(peak: WorkerPeak) -> tuple[tuple[str, int], WorkerPeak]:
