@@ -49,8 +49,12 @@ class Main:
         return load_settings(given.config, given.set or (), given.workdir, getattr(given, "store", None))
 
     def options(self, settings: Settings) -> "PipelineOptions":
-        """Beam's options; imports Beam."""
-        return self._options(settings.beam)
+        """Beam's options; imports Beam. Raises UsageError where workers would not see the working directory."""
+        from sim_transforms.options import check_reach
+
+        options = self._options(settings.beam)
+        check_reach(options, bool(settings.beam.get("shared_filesystem")), settings.workdir)
+        return options
 
     def _options(self, section: Mapping[str, Any]) -> "PipelineOptions":
         from sim_transforms.options import pipeline_options

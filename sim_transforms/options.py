@@ -66,6 +66,36 @@ def runs_here(options: PipelineOptions) -> bool:
     return runner in ("FnApiRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
 
 
+def check_reach(options: PipelineOptions, shared: bool, folder: str) -> None:
+    """Refuses a job whose workers would look for files on disks of their own.
+
+    Args:
+        options: of the job.
+        shared: `beam.shared_filesystem`: the user says that all workers see the folder under this path.
+        folder: that jobs read and write.
+
+    Raises:
+        UsageError: the workers are on other machines, and nobody has said that they see the folder.
+    """
+    if shared or _workers_are_here(options):
+        return
+    runner = str(options.get_all_options().get("runner")).rsplit(".", 1)[-1]
+    raise UsageError(
+        f"--runner={runner}: its workers may be on other machines, and read and write {folder}: put the working "
+        "directory on a file system that all of them mount under this path, and set beam.shared_filesystem=true"
+    )
+
+
+def _workers_are_here(options: PipelineOptions) -> bool:
+    """Whether they are this process, or started by it on this machine."""
+    chosen = options.get_all_options()
+    runner = str(chosen.get("runner") or "DirectRunner").rsplit(".", 1)[-1]
+    if runner in _LOCAL_RUNNERS or runner == "SwitchingDirectRunner" or chosen.get("environment_type") == "LOOPBACK":
+        return True
+    local_master = str(chosen.get("flink_master") or "[auto]") in ("[auto]", "[local]", "[collection]")
+    return runner == "FlinkRunner" and local_master and chosen.get("environment_type") is None
+
+
 def _local_defaults() -> list[str]:
     cores = os.cpu_count() or 1
     mode = "multi_processing" if cores > 1 else "in_memory"
