@@ -4,7 +4,7 @@ BIN := .venv/bin
 CONFIG ?= configs/digits.yaml
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: all demo test test-fast lint types format lock benchmark-deps benchmark-lock similarity-deps \
+.PHONY: all demo test test-fast test-flink test-prism lint types format lock benchmark-deps benchmark-lock similarity-deps \
 	similarity-lock clean
 all: .venv/ready
 
@@ -20,10 +20,19 @@ demo: .venv/ready
 	$(BIN)/ruiji run --config $(CONFIG)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not flink and not prism"
 
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not flink and not prism"
+
+# What these start (a Flink cluster, Prism) is installed into .runners/ first.
+test-flink: .venv/ready
+	$(BIN)/python -m tests.runners.install flink vectors
+	$(BIN)/python -m pytest tests/runners -m flink
+
+test-prism: .venv/ready
+	$(BIN)/python -m tests.runners.install prism vectors
+	$(BIN)/python -m pytest tests/runners -m prism
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -61,4 +70,4 @@ similarity-lock: .venv/ready
 		--output-file benchmarks/tensorflow_similarity/requirements.lock benchmarks/tensorflow_similarity/requirements.in
 
 clean:
-	rm -rf .venv .venv-similarity work build dist *.egg-info
+	rm -rf .venv .runners .venv-similarity work build dist *.egg-info

@@ -34,6 +34,11 @@ DIGITS = str(Path(__file__).resolve().parents[2] / "configs" / "digits.yaml")
         (["forget", "digit-0000"], "the following arguments are required: --config"),
         (["forget", "digit-0000", "--config", DIGITS, "--within", "day"], "invalid float value: 'day'"),
         (["train", "--config", DIGITS, "--runner=FlinkRunner"], "unknown argument --runner=FlinkRunner"),
+        (
+            ["run", "--config", DIGITS, "--runner=FlinkRunner", "--flink_master=flink:8081"],
+            "beam.shared_filesystem=true",
+        ),
+        (["reindex", "--config", DIGITS, "--runner=DataflowRunner"], "beam.shared_filesystem=true"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_is_allowed(

