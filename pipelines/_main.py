@@ -48,11 +48,17 @@ class Main:
             raise UsageError("--config FILE is required: the configuration of the catalog")
         return load_settings(given.config, given.set or (), given.workdir, getattr(given, "store", None))
 
-    def options(self, settings: Settings) -> "PipelineOptions":
-        """Beam's options; imports Beam. Raises UsageError where workers would not see the working directory."""
+    def options(self, settings: Settings, *, anywhere: bool = False) -> "PipelineOptions":
+        """Beam's options; imports Beam.
+
+        Raises:
+            UsageError: workers would not see the working directory, where that is looked at (`anywhere` is false).
+        """
         from sim_transforms.options import check_reach
 
         options = self._options(settings.beam)
+        if anywhere:
+            return options
         check_reach(options, bool(settings.beam.get("shared_filesystem")), settings.workdir)
         return options
 

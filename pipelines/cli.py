@@ -209,6 +209,15 @@ COMMANDS = (
         examples=("ruiji evaluate --config configs/digits.yaml --compare work/old/model work/digits/model",),
     ),
     Command(
+        "doctor",
+        "checks of a runner before a job is launched: endpoints, workers, versions, shared files, store, memory",
+        "doctor",
+        "doctor",
+        (Argument("--seconds", "the small job that asks the workers may take so long", float, 180.0),),
+        beam=True,
+        examples=("ruiji doctor --config configs/flink.yaml --runner=FlinkRunner --flink_master=localhost:8081",),
+    ),
+    Command(
         "search",
         "nearest items of a media file, an item or a vector",
         "query",

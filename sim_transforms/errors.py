@@ -13,6 +13,7 @@ RuijiError                     exit 1, shown without a stack trace
 |- ModelMismatch               vectors of another model
 |- NotFound                    an item, version or object that does not exist
 |- Collapsed                   training lost the embedding space
+|- NotReady                    a runner that a job would fail on
 |- NotAccepted                 a new model is worse than the one in use, which stays
 |- StoreError                  an object store cannot be reached or used: bucket, permission, credentials, network
 |- PublishConflict             another publisher moved LATEST first
@@ -120,3 +121,7 @@ class LeaseHeld(RuijiError):
 
 class NotForgotten(RuijiError):
     """Something that holds a forgotten item could not be removed; the receipt says what, why, and when to try again."""
+
+
+class NotReady(RuijiError):
+    """A runner, or what a job needs beside it, is not as it must be; the checks say what."""

@@ -1,7 +1,9 @@
 """The jobs that every runner works alike: digits from catalog to version, and word vectors to a version."""
 
+import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,14 @@ def words_arguments(vectors: Path, folder: Path, flags: tuple[str, ...]) -> tupl
     return ("index", "--embeddings", str(vectors), "--workdir", str(folder), *settings, *SHARED, *flags)
 
 
+def check_up(folder: Path, flags: tuple[str, ...]) -> dict[str, Any]:
+    """What `ruiji doctor` says of the runner."""
+    config = ("--config", str(ROOT / "configs" / "digits.yaml"), "--workdir", str(folder))
+    done = _finish(("doctor", *config, *SHARED, *flags, "--json"))
+    told: dict[str, Any] = json.loads(done.splitlines()[-1])
+    return told
+
+
 def write_words(path: Path, count: int = WORDS) -> Path:
     """The first word vectors as a .npy file."""
     np.save(path, np.load(GLOVE)[:count].astype(np.float32))
@@ -62,9 +72,11 @@ def start(arguments: tuple[str, ...], log: Path) -> subprocess.Popen[str]:
         return subprocess.Popen(command(*arguments), stdout=file, stderr=file, env=quiet(), text=True)
 
 
-def _finish(arguments: tuple[str, ...]) -> None:
+def _finish(arguments: tuple[str, ...]) -> str:
+    """What it answered."""
     done = subprocess.run(command(*arguments), capture_output=True, text=True, env=quiet(), timeout=_LIMIT, check=False)
     assert done.returncode == 0, done.stderr[-6000:]
+    return done.stdout
 
 
 def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.runners.flink import TASK_MANAGERS, FlinkCluster
-from tests.runners.jobs import SHARD_ITEMS, WORDS, differences, index_words, run_digits
+from tests.runners.jobs import SHARD_ITEMS, WORDS, check_up, differences, index_words, run_digits
 
 pytestmark = [pytest.mark.flink, pytest.mark.timeout(900)]
 LEAST_SHARE = 0.25
@@ -29,3 +29,11 @@ def test_flink_words_give_the_bytes_of_one_process_and_both_task_managers_work(
         shares = json.loads(timings.read_text())["shares"][stage]
         assert sum(shares) >= WORDS // SHARD_ITEMS
         assert sum(share >= LEAST_SHARE * sum(shares) for share in shares) >= TASK_MANAGERS, (stage, shares)
+
+
+def test_doctor_finds_the_cluster_healthy(cluster: FlinkCluster, tmp_path: Path) -> None:
+    told = check_up(tmp_path / "work", cluster.flags)
+    assert told["ok"], told
+    found = {check["name"]: check["found"] for check in told["checks"]}
+    assert found["workers"] == f"{TASK_MANAGERS} processes on 1 machines answered"
+    assert found["versions"] == "the same as here"

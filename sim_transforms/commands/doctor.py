@@ -1,0 +1,194 @@
+"""`ruiji doctor`: what would go wrong with a job on a runner, found before it is launched."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sim_transforms.embedding.saved_model import batch_size
+from sim_transforms.errors import NotFound, RuijiError
+from sim_transforms.quality.estimate import Inputs, worker_bytes
+from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.records.media import MediaShape
+from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.open import open_store
+
+Status = Literal["ok", "warning", "failed"]
+
+# What Flink's and Dataflow's services take in one message is larger; above this they slow down.
+MOST_ELEMENT_BYTES = 10_000_000
+_WAIT_SECONDS = 5.0
+_GIB = 2**30
+# Of an item's id and metadata, roughly: vectors and links are what counts.
+_ROW_BYTES = 64.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """Attributes:
+    name: what was looked at.
+    status: `ok`, `warning` or `failed`.
+    found: in words.
+    advice: what to do; "" where nothing is to be done.
+    """
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+def check_endpoint(name: str, address: str) -> Check:
+    """Whether somebody takes connections at host:port."""
+    host, _, port = address.removeprefix("http://").removeprefix("https://").rstrip("/").rpartition(":")
+    advice = f"start it, or correct --{name}"
+    if not host or not port.isdigit():
+        return Check(name, "failed", f"{address} is no host:port", advice)
+    try:
+        with socket.create_connection((host, int(port)), timeout=_WAIT_SECONDS):
+            return Check(name, "ok", f"{address} answers")
+    except OSError as error:
+        return Check(name, "failed", f"{address}: {error}", advice)
+
+
+def check_flink(master: str, parallelism: int) -> Check:
+    """Whether a Flink cluster answers and has a slot for each part of the work; 0 leaves the number to Flink."""
+    url = master if master.startswith("http") else f"http://{master}"
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/overview", timeout=_WAIT_SECONDS) as answer:
+            told = json.load(answer)
+        managers, slots = int(told["taskmanagers"]), int(told["slots-total"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Check("flink_master", "failed", f"{master}: {error}", "start the cluster, or correct --flink_master")
+    found = f"{master}: Flink {told.get('flink-version', '?')}, {managers} TaskManagers, {slots} slots"
+    if slots < max(1, parallelism):
+        advice = f"--parallelism={parallelism} needs as many slots: start TaskManagers, or lower it"
+        return Check("flink_master", "failed", found, advice)
+    return Check("flink_master", "ok", found)
+
+
+def check_dataflow(options: Mapping[str, Any]) -> list[Check]:
+    """Whether what Dataflow cannot do without is given."""
+    checks = []
+    for name, meaning in (("project", "the project that pays"), ("region", "where workers start")):
+        given = options.get(name)
+        advice = "" if given else f"give --{name}: {meaning}"
+        checks.append(Check(name, "ok" if given else "failed", str(given or "not given"), advice))
+    temporary = str(options.get("temp_location") or options.get("staging_location") or "")
+    is_bucket = temporary.startswith("gs://")
+    advice = "" if is_bucket else "give --temp_location=gs://BUCKET/FOLDER"
+    checks.append(Check("temp_location", "ok" if is_bucket else "failed", temporary or "not given", advice))
+    if not options.get("sdk_container_image"):
+        advice = "build the image of this lock file and give --sdk_container_image: the stock image has no nmslib"
+        checks.append(Check("sdk_container_image", "warning", "not given", advice))
+    return checks
+
+
+def check_writable(folder: Path) -> Check:
+    """Whether files can be written below the working directory."""
+    probe = folder / f".doctor-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        return Check("workdir", "failed", f"{folder}: {error}", "give a folder that can be written: --workdir FOLDER")
+    return Check("workdir", "ok", f"{folder} can be written")
+
+
+def check_store(url: str) -> Check:
+    """Whether objects can be written to the store, and removed."""
+    name = f"doctor/{uuid.uuid4().hex}"
+    try:
+        store = open_store(url)
+        store.write(name, b"probe")
+        store.delete(name)
+    except (RuijiError, OSError) as error:
+        return Check("store", "failed", f"{url}: {error}", "create it, or give its writer the permission")
+    return Check("store", "ok", f"{url} can be written")
+
+
+def check_elements(media: MediaShape, dimension: int) -> Check:
+    """Whether the largest element of the embedding job stays below what runners like."""
+    batch = batch_size(media)
+    size = batch * max(media.item_bytes, 4 * dimension)
+    found = f"at most {size / 1e6:.1f} MB ({batch} items of {media.item_bytes:,} bytes)"
+    if size > MOST_ELEMENT_BYTES:
+        return Check("elements", "warning", found, "make media smaller (media.height and width, or media.seconds)")
+    return Check("elements", "ok", found)
+
+
+def check_workers(asked: Sequence[Any], own: Any, worker_bytes: int | None) -> list[Check]:
+    """Versions, sight of the working directory and memory of the workers that answered.
+
+    Args:
+        asked: WorkerFacts of the workers, several of one process.
+        own: WorkerFacts of the command.
+        worker_bytes: that an index job will take in each process; null where that is not known yet.
+    """
+    processes = {(each.host, each.pid): each for each in asked}
+    hosts = sorted({host for host, _ in processes})
+    checks = [Check("workers", "ok", f"{len(processes)} processes on {len(hosts)} machines answered")]
+    wanted = {"python": own.python, **dict(own.packages)}
+    differ = {
+        f"{name} {found or 'missing'} (here {wanted[name]})"
+        for each in processes.values()
+        for name, found in {"python": each.python, **dict(each.packages)}.items()
+        if found != wanted[name]
+    }
+    advice = "install the same lock file on the workers, or give them the image that is built from it"
+    found = "; ".join(sorted(differ)) or "the same as here"
+    checks.append(Check("versions", "failed" if differ else "ok", found, advice if differ else ""))
+    blind = sorted({each.host for each in processes.values() if each.token != own.token})
+    advice = "mount it under the same path on every machine"
+    found = f"not seen on {', '.join(blind)}" if blind else "all workers see the working directory"
+    checks.append(Check("shared files", "failed" if blind else "ok", found, advice if blind else ""))
+    return [*checks, *_memory(processes, worker_bytes)]
+
+
+def expected_worker_bytes(settings: Settings) -> int | None:
+    """Memory of a process of the index job; null before there are examples."""
+    try:
+        items = ExamplesManifest.load(Path(settings.workdir) / "examples").items
+    except NotFound:
+        return None
+    inputs = Inputs(items=items, dimension=settings.train.embedding_size, row_bytes=_ROW_BYTES, embeddings_bytes=0)
+    return max(worker_bytes(inputs, settings.index).values())
+
+
+def _memory(processes: Mapping[tuple[str, int], Any], worker_bytes: int | None) -> list[Check]:
+    if worker_bytes is None:
+        return [Check("memory", "warning", "not known before the examples are made", "run preprocess, then ask again")]
+    checks = []
+    for host in sorted({host for host, _ in processes}):
+        mates = [each for (name, _), each in processes.items() if name == host]
+        needed, there = worker_bytes * len(mates), mates[0].memory_bytes
+        found = f"{host}: {len(mates)} x {worker_bytes / _GIB:.2f} of {there / _GIB:.1f} GiB"
+        advice = "lower index.shard_items, or start fewer workers a machine"
+        checks.append(Check("memory", "failed" if needed > there else "ok", found, advice if needed > there else ""))
+    return checks
+
+
+def doctor_json(checks: Sequence[Check]) -> dict[str, Any]:
+    """The answer of `--json`."""
+    return {"ok": is_healthy(checks), "checks": [asdict(check) for check in checks]}
+
+
+def doctor_text(checks: Sequence[Check]) -> str:
+    """A line a check, and below it what to do."""
+    lines = []
+    for check in checks:
+        lines.append(f"{check.status:<8} {check.name:<20} {check.found}")
+        if check.advice:
+            lines.append(f"{'':<29} {check.advice}")
+    return "\n".join(lines)
+
+
+def is_healthy(checks: Sequence[Check]) -> bool:
+    """Whether nothing failed."""
+    return all(check.status != "failed" for check in checks)
