@@ -1,4 +1,7 @@
-"""What is killed or cancelled on a Flink cluster: the published version is right, or not there."""
+"""What is killed or cancelled on a Flink cluster: the published version is right, or not there.
+
+RUIJI_FAULT_ROUNDS=20 in the environment repeats each of them.
+"""
 
 import os
 import signal
