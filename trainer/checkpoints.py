@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ Array = np.ndarray[Any, Any]
 # A file that was damaged on its disk leaves the one before.
 _KEPT = 2
 _PLAIN = "plain"
+# What readers of damaged archives raise; RuntimeError of a bit that says that it is encrypted.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,10 @@ class Checkpoints:
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint, and removes all but it and the one before."""
         stored: dict[str, Any] = {f"array:{name}": value for name, value in checkpoint.arrays.items()}
-        stored[_PLAIN] = np.frombuffer(json.dumps(checkpoint.plain, default=_as_list).encode(), np.uint8)
+        told = {"step": checkpoint.step, "arrays": sorted(checkpoint.arrays), "plain": checkpoint.plain}
+        stored[_PLAIN] = np.frombuffer(json.dumps(told, default=_as_list).encode(), np.uint8)
         with (
-            replace_file(self._folder / f"checkpoint-{checkpoint.step:09d}.npz") as temporary,
+            replace_file(self._folder / _name(checkpoint.step)) as temporary,
             temporary.open("wb") as file,
         ):
             np.savez(file, **stored)
@@ -59,7 +63,7 @@ class Checkpoints:
         for path in reversed(self._paths()):
             try:
                 return _read(path)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except _DAMAGED:
                 continue  # the one before it is older, but whole
         return None
 
@@ -69,7 +73,7 @@ class Checkpoints:
             path.unlink()
 
     def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob("checkpoint-*.npz"))
+        return sorted(path for path in self._folder.glob("checkpoint-*.npz") if path.is_file())
 
 
 def _as_list(array: Array) -> list[Any]:
@@ -79,5 +83,11 @@ def _as_list(array: Array) -> list[Any]:
 def _read(path: Path) -> Checkpoint:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         arrays = {name.removeprefix("array:"): stored[name] for name in stored.files if name != _PLAIN}
-        plain = json.loads(stored[_PLAIN].tobytes())
-    return Checkpoint(int(path.stem.rpartition("-")[2]), arrays, plain)
+        told = json.loads(stored[_PLAIN].tobytes())
+    if sorted(arrays) != told["arrays"] or path.name != _name(told["step"]):
+        raise ValueError(f"{path}: not the arrays, or not the step, that were saved")
+    return Checkpoint(told["step"], arrays, told["plain"])
+
+
+def _name(step: int) -> str:
+    return f"checkpoint-{step:09d}.npz"

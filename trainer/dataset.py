@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from sim_transforms.errors import DamagedArtefact
 from sim_transforms.features.example_format import FEATURE_SPEC
 from sim_transforms.features.preprocessing import FEATURES, MEDIA
 
@@ -15,7 +16,13 @@ class FeatureReader:
     """Serialised examples -> features, with the transform graph of an examples folder."""
 
     def __init__(self, examples: Path) -> None:
-        self._layer = tft.TFTransformOutput(str(examples / "transform")).transform_features_layer()
+        """Loads the graph; raises DamagedArtefact where it cannot."""
+        path = examples / "transform"
+        try:
+            self._layer = tft.TFTransformOutput(str(path)).transform_features_layer()
+        except (OSError, ValueError, KeyError, IndexError, tf.errors.OpError) as error:
+            said = " ".join(str(error).split())
+            raise DamagedArtefact(f"{path} cannot be loaded ({said}); run `ruiji preprocess` again") from error
 
     def features(self, serialized: Sequence[bytes]) -> Any:
         """[b] serialised examples -> [b, *feature_shape] float32."""

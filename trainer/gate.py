@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sim_transforms.errors import NotAccepted, NotFound
+from sim_transforms.errors import DamagedArtefact, NotAccepted, NotFound, UsageError
 from sim_transforms.features.preprocessing import MEDIA
 from sim_transforms.quality.gate import Verdict, judge
 from sim_transforms.quality.retrieval import retrieval_scores
@@ -65,16 +65,31 @@ def judge_model(
     return verdict
 
 
-def _embed_by(in_use: Path, data: TrainingData, rows: Array) -> Array | None:
-    """[n, d] by a model that was published; null where it cannot take these media."""
+def load_in_use(in_use: Path, data: TrainingData) -> Any | None:
+    """The signature of a model that was published; null where there is none, or it cannot take these media.
+
+    Raises:
+        UsageError: it is there and cannot be loaded.
+    """
     try:
         manifest = ModelManifest.load(in_use)
+        if (manifest.media, manifest.decoder) != (data.manifest.media, data.manifest.decoder):
+            return None
+        return tf.saved_model.load(str(in_use / "saved_model")).signatures["serving_default"]
     except NotFound:
         return None
-    if (manifest.media, manifest.decoder) != (data.manifest.media, data.manifest.decoder):
+    except (DamagedArtefact, OSError, IndexError, KeyError, ValueError, tf.errors.OpError) as error:
+        raise UsageError(
+            f"the model in use, {in_use}, cannot be loaded ({' '.join(str(error).split())}): remove it, or set "
+            "train.gate=false"
+        ) from error
+
+
+def _embed_by(in_use: Path, data: TrainingData, rows: Array) -> Array | None:
+    """[n, d] by the model in use; null where there is none for these media."""
+    embed = load_in_use(in_use, data)
+    if embed is None:
         return None
-    served = tf.saved_model.load(str(in_use / "saved_model"))
-    embed = served.signatures["serving_default"]
     blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
     vectors = [embed(**{MEDIA: tf.constant(data.media(block))})["embedding"].numpy() for block in blocks]
     return np.concatenate(vectors)

@@ -29,7 +29,7 @@ class StepLog:
 
     def __init__(self, path: Path, done: int) -> None:
         """Opens the file."""
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= done]
         write_file(path, "".join(f"{line}\n" for line in kept).encode())
         self._file = path.open("a", encoding="utf-8", buffering=1)
@@ -49,7 +49,7 @@ def _step_of(line: str) -> float:
     """Of a line that was cut short: after all others."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return float("inf")
 
 

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sim_transforms.errors import UsageError
 from sim_transforms.quality.open_set import open_set
 from sim_transforms.records.codec import to_plain
 from sim_transforms.records.manifests import Calibration, ModelManifest
@@ -28,7 +29,7 @@ from trainer.checkpoints import Checkpoints
 from trainer.devices import Devices, choose_devices
 from trainer.export import export_model, fingerprint
 from trainer.fit import Fitted, Watchers, fit, steps_per_epoch
-from trainer.gate import judge_model
+from trainer.gate import judge_model, load_in_use
 from trainer.learner import Learner, MakeViews, Terms
 from trainer.losses.make import make_loss
 from trainer.metrics import chosen_metric
@@ -70,6 +71,8 @@ def train(
     data = TrainingData(examples, settings.train)
     try:
         _warn_of_single_classes(data, settings.train, watchers.notify)
+        if in_use is not None:
+            load_in_use(in_use, data)  # what cannot be loaded is said before hours of training
         model, fitted = fitted_model(data, settings.train, watchers, fetch)
         embed = partial(model, training=False)
         vectors = data.embed(embed, data.validation)
@@ -123,6 +126,11 @@ def make_learner(
         network = make_network(settings, shape, data.is_sound, fetch, data.moments)
         terms = _terms(network, len(data.classes), settings)
     steps = steps_per_epoch(data, settings) * settings.epochs
+    if settings.accumulate > steps:
+        raise UsageError(
+            f"train.accumulate: found {settings.accumulate}, more than the {steps} steps of the training, so that "
+            "nothing would be learned: lower it, or train longer"
+        )
     return Learner(network, terms, _views(data, settings, terms.objective), settings, steps, devices)
 
 

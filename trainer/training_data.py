@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from sim_transforms.errors import DamagedArtefact
 from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.statistics import DataStatistics, data_statistics
 from sim_transforms.settings.training import TrainSettings
+from sim_transforms.storage.checksums import file_entry
 from trainer.batches import Batches, Groups, group_size
 from trainer.dataset import FeatureReader
 from trainer.places import load_places
@@ -26,6 +28,8 @@ Array = np.ndarray[Any, Any]
 
 # Items embedded at once; clips are some hundred times as large as small pictures.
 _BLOCK, _CLIPS = 256, 32
+_ADVICE = "run `ruiji preprocess` again"
+_READ_WHOLE = ("offsets.parquet", "statistics.json")
 # Items that validation items are asked among.
 _GALLERY = 20_000
 
@@ -45,10 +49,12 @@ class TrainingData:
 
     Raises:
         UsageError: labels or items that cannot be trained on.
+        DamagedArtefact: the examples are not as their manifest says.
     """
 
     def __init__(self, examples: Path, settings: TrainSettings) -> None:
         self.manifest = ExamplesManifest.load(examples)
+        _check_files(examples, self.manifest)
         self._settings, self._sound = settings, self.manifest.media.sound
         self._places = load_places(examples)
         self._split = split_training(
@@ -227,6 +233,17 @@ class TrainingData:
         hashes = [hashlib.sha256(item_id.encode()).digest() for item_id in self._places.ids_of(rows)]
         drawn = sorted(range(len(rows)), key=hashes.__getitem__)[:most]
         return rows[np.sort(np.array(drawn, np.int64))]
+
+
+def _check_files(examples: Path, manifest: ExamplesManifest) -> None:
+    """All are there in their sizes, and what is read at once has its checksum; records have theirs, looked at later."""
+    for entry in manifest.files:
+        path = examples / entry.name
+        if not path.is_file() or path.stat().st_size != entry.size_bytes:
+            found = f"{path.stat().st_size} bytes" if path.is_file() else "missing"
+            raise DamagedArtefact(f"{path}: {found}, {entry.size_bytes} bytes are expected: {_ADVICE}")
+        if entry.name in _READ_WHOLE and file_entry(examples, entry.name) != entry:
+            raise DamagedArtefact(f"{path}: its checksum differs from the manifest's: {_ADVICE}")
 
 
 def _statistics(examples: Path) -> DataStatistics | None:

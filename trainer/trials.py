@@ -14,7 +14,7 @@ import optuna
 import yaml
 from optuna.storages.journal import JournalFileBackend
 
-from sim_transforms.errors import Collapsed, ConfigError, UsageError
+from sim_transforms.errors import Collapsed, ConfigError, DamagedArtefact, UsageError
 from sim_transforms.records.codec import from_plain, to_plain
 from sim_transforms.settings.stages import Settings
 from sim_transforms.settings.training import TrainSettings
@@ -24,6 +24,8 @@ from trainer.metrics import chosen_name
 # A trial is held against the others after a third of its epochs, when five have ended.
 _STARTUP = 5
 _LOGARITHMIC = 10.0
+# Below `train`: trials of different ones have other validation items, or another metric.
+_MEASURING = ("train_labels", "seed", "validation_share", "validation_items", "select_by", "search")
 
 # A training under some settings, told after each epoch -> the score of its best epoch.
 Score = Callable[[Settings, Path, Callable[[int, float], None]], float]
@@ -116,18 +118,36 @@ def _check(space: Mapping[str, Any], settings: Settings) -> None:
     for key, values in space.items():
         if not isinstance(values, list) or len(values) < 2:
             raise ConfigError("train.search", key, repr(values), "[lowest, highest], or a list of choices, is expected")
+        if key in _MEASURING or (key == "loss" and "none" in values):
+            raise ConfigError("train.search", key, repr(values), "what changes how a trial is measured is not searched")
         for value in values:
             with_chosen(settings, {key: value})
 
 
 def _open_study(folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    backend = JournalFileBackend(str(folder / "study.journal"))
+    path = folder / "study.journal"
+    _cut_unfinished(path)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP)
-    storage = optuna.storages.JournalStorage(backend)
-    return optuna.create_study(
-        study_name="ruiji", storage=storage, direction="maximize", load_if_exists=True, pruner=pruner
-    )
+    try:
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        study = optuna.create_study(
+            study_name="ruiji", storage=storage, direction="maximize", load_if_exists=True, pruner=pruner
+        )
+        study.get_trials(deepcopy=False)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedArtefact(f"{path} cannot be read ({error}): remove it to begin the search anew") from error
+    return study
+
+
+def _cut_unfinished(path: Path) -> None:
+    """Takes out a last line that was not written to its end: the next one would be joined to it."""
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
 
 
 def _take_up(study: optuna.Study) -> None:

@@ -1,5 +1,6 @@
 """How the embedding model is fitted: every key below `train`, its default, its unit and what it may be."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -239,8 +240,12 @@ class TrainSettings:
             raise ValueError("validation_share: a share between 0 and 1 is expected")
         if self.calibrate_precision is not None and not 0.0 < self.calibrate_precision < 1.0:
             raise ValueError("calibrate_precision: a share between 0 and 1 is expected")
-        if self.train_labels != "all" and len(set(self.train_labels)) < 2:
-            raise ValueError("train_labels: all, or at least two different labels are expected")
+        if self.train_labels != "all" and not 2 <= len(set(self.train_labels)) == len(self.train_labels):
+            raise ValueError("train_labels: all, or at least two different labels, each once, are expected")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError("seed: a whole number from 0 to 4294967295 is expected")
+        for name in ("search", "loss_options"):
+            _check_finite(name, getattr(self, name))
         self._check_terms()
 
     @property
@@ -266,6 +271,14 @@ class TrainSettings:
             raise ValueError("semi: a train.loss and a train.self_supervised are expected with it")
         if self.calibrate_f1 and self.calibrate_precision is not None:
             raise ValueError("calibrate_f1: it or train.calibrate_precision is expected, not both")
+
+
+def _check_finite(name: str, value: Any) -> None:
+    """Raises ValueError for a number within that is none, or has no end."""
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_finite(name, each)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}: finite numbers are expected")
 
 
 def shaping(settings: TrainSettings) -> TrainSettings:

@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, a damaged one leaves the one before."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,34 @@ def test_clear_leaves_other_files(tmp_path: Path) -> None:
     (tmp_path / "steps.jsonl").touch()
     Checkpoints(tmp_path).clear()
     assert [path.name for path in tmp_path.iterdir()] == ["steps.jsonl"]
+
+
+def _damaged_copies(path: Path) -> Iterator[bytes]:
+    """Bits of the directory at the end, which no checksum covers, and a name that is another."""
+    whole = path.read_bytes()
+    begins = whole.rindex(b"PK\x01\x02")
+    for place in range(begins, len(whole)):
+        for bit in (0, 5):
+            yield whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :]
+
+
+def test_load_never_fails_for_a_bit_of_the_directory_and_never_gives_other_arrays(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(_checkpoint(step))
+    newest = tmp_path / "checkpoint-000000002.npz"
+    for data in _damaged_copies(newest):
+        newest.write_bytes(data)
+        found = checkpoints.load()
+        assert found is not None
+        _same(found, _checkpoint(found.step))
+
+
+def test_load_of_a_file_under_another_step_gives_the_one_before(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(_checkpoint(step))
+    (tmp_path / "checkpoint-000000002.npz").rename(tmp_path / "checkpoint-000000009.npz")
+    (tmp_path / "checkpoint-000000010.npz").mkdir()
+    _same(checkpoints.load(), _checkpoint(1))
+    checkpoints.clear()

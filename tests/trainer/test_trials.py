@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sim_transforms.errors import Collapsed, ConfigError, UsageError
+from sim_transforms.errors import Collapsed, ConfigError, DamagedArtefact, UsageError
+from sim_transforms.settings.loader import load_settings
 from sim_transforms.settings.stages import CatalogSettings, Settings
 from sim_transforms.settings.training import TrainSettings
 from trainer.trials import Searched, default_space, search, with_chosen
@@ -118,3 +119,27 @@ def test_with_chosen_sets_nested_keys_and_nothing_else() -> None:
     found = with_chosen(_settings(), {"augment.shift": 0.25}).train
     assert found.augment.shift == 0.25
     assert found.augment.turn == TrainSettings().augment.turn
+
+
+@pytest.mark.parametrize("key", ["train_labels", "seed", "validation_share", "validation_items", "select_by", "search"])
+def test_search_refuses_keys_that_change_what_is_measured(key: str, tmp_path: Path) -> None:
+    settings = load_settings(None, [f"train.search={{{key}: [1, 2]}}"])
+    with pytest.raises(ConfigError, match="how a trial is measured"):
+        search(settings, tmp_path, 1, lambda *_: 0.0)
+    mixed = load_settings(None, ["train.search={loss: [triplet, none]}"])
+    with pytest.raises(ConfigError, match="how a trial is measured"):
+        search(mixed, tmp_path, 1, lambda *_: 0.0)
+
+
+def test_search_goes_on_behind_a_line_that_was_cut_and_names_a_damaged_study(tmp_path: Path) -> None:
+    settings = load_settings(None, ["train.search={learning_rate: [0.001, 0.01]}"])
+    first = search(settings, tmp_path, 2, lambda *_: 0.5)
+    journal = tmp_path / "study.journal"
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "wor')
+    again = search(settings, tmp_path, 3, lambda *_: 0.25)
+    assert again.trials[:2] == first.trials
+    assert again.metric == "precision_at_1"
+    journal.write_bytes(b"\xff\xfe\n" + journal.read_bytes())
+    with pytest.raises(DamagedArtefact, match=r"study\.journal.*remove it"):
+        search(settings, tmp_path, 4, lambda *_: 0.5)

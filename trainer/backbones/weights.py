@@ -16,6 +16,7 @@ from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import keras
+import numpy as np
 
 from sim_transforms.errors import UsageError
 from sim_transforms.storage.cache import default_root
@@ -81,13 +82,24 @@ def load_weights(model: keras.Model, path: Path, source: str, block: str) -> Non
     with tempfile.TemporaryDirectory(prefix="ruiji-weights-") as folder, _opened(path, source) as found:
         wanted = Path(folder) / "wanted.weights.h5"
         trunk.save_weights(wanted)
-        with h5py.File(wanted, "r+") as mine:
-            start = _start(_arrays(mine), _arrays(found))
-            _check(mine, found, start, source)
-            _check_rest(mine, found, start, source, block)
-            for name in _arrays(mine):
-                mine[name][...] = found[start + name][()]
+        try:
+            with h5py.File(wanted, "r+") as mine:
+                _take_over(mine, found, source, block)
+        except (OSError, RuntimeError, KeyError) as error:
+            said = " ".join(str(error).split())
+            raise UsageError(f"{_KEY}: {source} is damaged and cannot be read ({said}); fetch it again") from error
         trunk.load_weights(wanted)
+
+
+def _take_over(mine: Any, found: Any, source: str, block: str) -> None:
+    start = _start(_arrays(mine), _arrays(found))
+    _check(mine, found, start, source)
+    _check_rest(mine, found, start, source, block)
+    for name in _arrays(mine):
+        values = found[start + name][()]
+        if not np.isfinite(values).all():
+            raise UsageError(f"{_KEY}: {source} holds numbers that are not finite, in {name}; it was not trained well")
+        mine[name][...] = values
 
 
 def _trunk(model: keras.Model) -> keras.Model:

@@ -38,6 +38,8 @@ LOSSES: dict[str, type[MetricLoss]] = {
     "supervised_contrastive": SupervisedContrastive,
 }
 _PARTS = ("distance", "miner", "reducer")
+# Scales, temperatures and counts.
+_ABOVE_ZERO = ("temperature", "scale", "gamma", "alpha", "beta", "centres")
 
 
 def make_loss(
@@ -71,6 +73,7 @@ def make_loss(
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(f"train.loss_options: found {unknown[0]} for {name}; it takes {', '.join(known)}")
+    _check_options(name, options)
     chosen = {part: _part(part, parts[part], dimension, seed) for part in _PARTS if parts[part] != "auto"}
     refused = sorted(set(chosen) - set(inspect.signature(made).parameters))
     if refused:
@@ -85,6 +88,20 @@ def make_loss(
         loss = CrossBatchMemory(loss, memory)
     loss.build(dimension, classes, seed)
     return loss
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Numbers where numbers are taken, none of them below 0; what divides or counts is above it."""
+    for key, value in options.items():
+        annotation = inspect.signature(LOSSES[name]).parameters[key].annotation
+        if annotation not in (int, float, float | None) or (value is None and annotation == float | None):
+            continue
+        kind: Any = int if annotation is int else int | float
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_number or value < 0 or (value == 0 and key in _ABOVE_ZERO):
+            wanted = "whole number" if annotation is int else "number"
+            least = "above 0" if key in _ABOVE_ZERO else "of at least 0"
+            raise UsageError(f"train.loss_options: {key}: found {value!r} for {name}; a {wanted} {least} is expected")
 
 
 def _part(part: str, name: str, dimension: int, seed: int) -> Any:

@@ -176,3 +176,34 @@ def test_fetch_weights_of_a_local_file_is_that_file(tmp_path) -> None:
     path.write_bytes(b"")
     assert fetch_weights(str(path)) == path
     assert fetch_weights(f"file://{path}") == path
+
+
+def _small(tmp_path: Path) -> tuple[Any, Path]:
+    """A small network of ours, and its weights in a file."""
+    model, path = network("sound", (32, 16, 1), sound=True).model, tmp_path / "some.weights.h5"
+    model.save_weights(path)
+    return model, path
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_load_weights_of_a_damaged_file_is_refused_or_gives_numbers(tmp_path: Path, seed: int) -> None:
+    model, path = _small(tmp_path)
+    data = bytearray(path.read_bytes())
+    for place in np.random.default_rng(seed).integers(0, min(len(data), 20_000), 60):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+    before = model.get_weights()
+    try:
+        load_weights(model, path, str(path), "block")
+    except UsageError:
+        for one, other in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_load_weights_that_are_no_numbers_is_refused(tmp_path: Path) -> None:
+    model, path = _small(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["layers/conv2d/vars/0"][0, 0] = np.nan
+    with pytest.raises(UsageError, match="not finite"):
+        load_weights(model, path, str(path), "block")

@@ -182,6 +182,11 @@ def test_any_loss_of_pairs_takes_any_miner_and_reducer(name: str, miner: str) ->
     ("name", "given", "message"),
     [
         ("triplet", {"options": {"margn": 1.0}}, "margn.*takes margin"),
+        ("triplet", {"options": {"margin": "abc"}}, "margin: found 'abc'"),
+        ("triplet", {"options": {"margin": -5}}, "margin: found -5.*at least 0"),
+        ("supervised_contrastive", {"options": {"temperature": 0}}, "temperature: found 0.*above 0"),
+        ("soft_triple", {"options": {"centres": 2.5}}, "centres: found 2.5.*whole number above 0"),
+        ("circle", {"options": {"margin": None}}, "margin: found None"),
         ("arcface", {"distance": "euclidean"}, "euclidean for arcface"),
         ("proxy_anchor", {"miner": "hard"}, "train.miner"),
         ("proxy_anchor", {"reducer": "sum"}, "train.reducer"),

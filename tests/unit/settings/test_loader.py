@@ -29,3 +29,23 @@ def test_small_crops_go_with_swav_alone() -> None:
         load_settings(None, ["train.augment.local_crops=2"])
     chosen = load_settings(None, ["train.augment.local_crops=2", "train.self_supervised=swav"])
     assert chosen.train.augment.local_crops == 2
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.seed=-1",
+        "train.seed=4294967296",
+        "train.learning_rate=.nan",
+        "train.learning_rate=.inf",
+        "train.temperature=.nan",
+        "train.weight_decay=.nan",
+        "train.gate_margin=.inf",
+        "train.search={learning_rate: [0.1, .nan]}",
+        "train.loss_options={margin: .inf}",
+        'train.train_labels=["0", "1", "1"]',
+    ],
+)
+def test_numbers_without_an_end_and_labels_twice_are_refused_by_their_key(override: str) -> None:
+    with pytest.raises(ConfigError, match=override.split("=")[0].removeprefix("train.")):
+        load_settings(None, [override])
