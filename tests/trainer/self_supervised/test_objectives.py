@@ -37,7 +37,8 @@ def _network() -> keras.Model:
 
 
 def _objective(name: str, network: keras.Model) -> ViewObjective:
-    chosen = TrainSettings(loss="none", self_supervised=name, augment=AugmentSettings(local_crops=2))
+    augment = AugmentSettings(local_crops=2 if name == "swav" else 0)
+    chosen = TrainSettings(loss="none", self_supervised=name, augment=augment)
     objective = make_objective(chosen)
     objective.build_for(network, SIZE, lambda vectors: vectors, 0)
     return objective
