@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.runners.install import FLINK
-from tests.runners.processes import Service, free_ports, listens
+from tests.runners.processes import Service, free_ports, last_lines, listens
 
 TASK_MANAGERS = 2
 _READY_SECONDS = 120.0
@@ -136,7 +136,7 @@ class FlinkCluster:
 
     def logs(self) -> str:
         """The ends of all logs, for a test that failed."""
-        parts = [f"== {path.name}\n{_tail(path)}" for path in sorted(self._folder.glob("*.log"))]
+        parts = [f"== {path.name}\n{last_lines(path)}" for path in sorted(self._folder.glob("*.log"))]
         return "\n".join(parts)
 
     def _configured(self) -> list[str]:
@@ -174,7 +174,7 @@ class FlinkCluster:
 
     def _java(self, name: str, main: str, jars: str, options: Sequence[str], arguments: Sequence[str]) -> Service:
         java = shutil.which("java")
-        assert java is not None, "java is missing: make flink"
+        assert java is not None, "java is missing: make test-flink installs it"
         logging = f"-Dlog4j.configurationFile={self._folder / 'conf' / 'log4j.properties'}"
         command = [java, *_OPENS, logging, *options, "-cp", jars, main, *arguments]
         return self._keep(Service(name, command, self._folder))
@@ -201,7 +201,3 @@ def _beam_jars() -> list[str]:
 
 def _is_flinks(jar: str) -> bool:
     return Path(jar).name.startswith(("flink-", "slf4j-", "log4j-"))
-
-
-def _tail(path: Path, lines: int = 40) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])

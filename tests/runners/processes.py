@@ -50,8 +50,7 @@ class Service:
 
     def last_lines(self) -> str:
         """The end of the log, which failures show."""
-        lines = self.log.read_text(errors="replace").splitlines() if self.log.is_file() else []
-        return "\n".join(lines[-_LAST_LINES:])
+        return last_lines(self.log)
 
     def kill(self) -> None:
         """Ends the whole group at once."""
@@ -67,6 +66,11 @@ class Service:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(_STOP_SECONDS)
         self.kill()
+
+
+def last_lines(log: Path) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
 
 
 def _holds(is_ready: Callable[[], bool]) -> bool:

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -48,6 +49,17 @@ def _built(folder: Path) -> int:
     return sum(1 for _ in folder.rglob("*.links.npy"))
 
 
+@contextmanager
+def _building(cluster: FlinkCluster, words: Path, folder: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
+    """A job that indexes the words, and has built some shards; ended on leaving."""
+    process = start(words_arguments(words, folder, cluster.flags), log)
+    try:
+        _wait(lambda: _built(folder) >= 3, process, log)
+        yield process
+    finally:
+        process.kill()
+
+
 def _workers(cluster: FlinkCluster) -> list[psutil.Process]:
     """Python workers that the pool has started and that are alive."""
     children = psutil.Process(cluster.pool.pid).children()
@@ -58,14 +70,10 @@ def test_a_task_manager_killed_while_shards_are_built(
     cluster: FlinkCluster, folder: Path, tmp_path: Path, words: Path, words_in_one_process: dict[str, bytes]
 ) -> None:
     log = tmp_path / "log"
-    process = start(words_arguments(words, folder, cluster.flags), log)
-    try:
-        _wait(lambda: _built(folder) >= 3, process, log)
+    with _building(cluster, words, folder, log) as process:
         cluster.task_managers[-1].kill()
         cluster.start_task_manager(len(cluster.task_managers))
         code = _finish(process)
-    finally:
-        process.kill()
     _right_or_not_there(code, folder, words_in_one_process, log)
     cluster.wait_for_task_managers(TASK_MANAGERS)
 
@@ -95,14 +103,10 @@ def test_a_job_that_was_cancelled_is_submitted_again(
     cluster: FlinkCluster, folder: Path, tmp_path: Path, words: Path, words_in_one_process: dict[str, bytes]
 ) -> None:
     log = tmp_path / "log"
-    process = start(words_arguments(words, folder, cluster.flags), log)
-    try:
-        _wait(lambda: _built(folder) >= 3, process, log)
+    with _building(cluster, words, folder, log) as process:
         (job,) = [job for job in cluster.jobs() if job["state"] == "RUNNING"]
         cluster.cancel(job["jid"])
         assert _finish(process) == 1
-    finally:
-        process.kill()
     assert published_bytes(folder / "store") == {}
     again = start(words_arguments(words, folder, cluster.flags), log)
     assert _finish(again) == 0, log.read_text()[-4000:]
