@@ -99,20 +99,18 @@ def test_evaluate_compare_shows_two_models_side_by_side(prepared: Path) -> None:
     assert json.loads(same.stdout.splitlines()[-1])["overlap_at_10"] == 1.0
 
 
-def test_evaluate_after_train_embeds_with_the_new_model(prepared: Path) -> None:
-    shutil.copytree(prepared / "work" / "examples", prepared / "anew" / "examples")
+def test_evaluate_after_train_embeds_with_the_new_model_and_refuses_vectors_of_another(prepared: Path) -> None:
+    folder = prepared / "anew"
+    shutil.copytree(prepared / "work" / "examples", folder / "examples")
     fingerprints = []
     for seed in ("0", "1"):
         further = ("--set", f"train.seed={seed}", "--set", "train.epochs=1", "--set", "train.gate=false")
         ruiji("train", *_where(prepared, "anew"), *further)
         done = ruiji("evaluate", *_where(prepared, "anew"), *further, *ONE_PROCESS, "--json")
         fingerprints.append(json.loads(done.stdout.splitlines()[-1])["model"])
-        assert fingerprints[-1] == ModelManifest.load(prepared / "anew" / "model").fingerprint
-        assert fingerprints[-1] == EmbeddingsManifest.load(prepared / "anew" / "embeddings").model
+        assert fingerprints[-1] == ModelManifest.load(folder / "model").fingerprint
+        assert fingerprints[-1] == EmbeddingsManifest.load(folder / "embeddings").model
+        shutil.copytree(folder / "model", folder / f"model-{seed}")
     assert fingerprints[0] != fingerprints[1]
-
-
-def test_evaluate_refuses_embeddings_of_another_model(prepared: Path) -> None:
-    folder = prepared / "anew"
     with pytest.raises(ModelMismatch, match="embed the examples"):
-        evaluate(folder / "examples", folder / "embeddings", prepared / "first" / "model", space="cosine")
+        evaluate(folder / "examples", folder / "embeddings", folder / "model-0", space="cosine")
