@@ -57,9 +57,8 @@ class Main:
         from sim_transforms.options import check_reach
 
         options = self._options(settings.beam)
-        if anywhere:
-            return options
-        check_reach(options, bool(settings.beam.get("shared_filesystem")), settings.workdir)
+        if not anywhere:
+            check_reach(options, bool(settings.beam.get("shared_filesystem")), settings.workdir)
         return options
 
     def _options(self, section: Mapping[str, Any]) -> "PipelineOptions":

@@ -30,7 +30,7 @@ from sim_transforms.commands.doctor import (
 from sim_transforms.errors import NotReady, UsageError
 from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.media.decode import media_shape
-from sim_transforms.options import check_reach
+from sim_transforms.options import check_reach, runner_of
 from sim_transforms.probe_workers import ProbeWorkers, WorkerFacts, worker_facts
 from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.settings.stages import Settings
@@ -59,7 +59,7 @@ def doctor(main: Main) -> None:
 
 
 def _reach(settings: Settings, options: PipelineOptions) -> list[Check]:
-    runner = str(options.get_all_options().get("runner") or "DirectRunner").rsplit(".", 1)[-1]
+    runner = runner_of(options)
     checks = [Check("runner", "ok", runner)]
     if runner in ("DirectRunner", "SwitchingDirectRunner"):
         advice = "leave --runner out: Beam's FnApiRunner on all cores, which fetches nothing"
@@ -77,7 +77,7 @@ def _reach(settings: Settings, options: PipelineOptions) -> list[Check]:
 def _endpoints(options: PipelineOptions) -> list[Check]:
     """What the options name and what must answer."""
     chosen: dict[str, Any] = options.get_all_options()
-    runner, checks = str(chosen.get("runner")).rsplit(".", 1)[-1], []
+    runner, checks = runner_of(options), []
     master = str(chosen.get("flink_master") or "[auto]")
     if runner == "FlinkRunner" and not master.startswith("["):
         checks.append(check_flink(master, int(chosen.get("parallelism") or 0)))

@@ -36,6 +36,11 @@ def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags
     return PipelineOptions(given)
 
 
+def runner_of(options: PipelineOptions) -> str:
+    """The runner's name without its module."""
+    return str(options.get_all_options().get("runner") or "DirectRunner").rsplit(".", 1)[-1]
+
+
 def threads_of_worker(options: PipelineOptions) -> int:
     """Threads for one worker process, so that the processes on this machine do not fight for its cores."""
     chosen = options.get_all_options()
@@ -48,8 +53,7 @@ def threads_of_worker(options: PipelineOptions) -> int:
 def workers_of(options: PipelineOptions) -> Workers:
     """SDK processes that a job has side by side, as far as its options say; 1 where they do not."""
     chosen = options.get_all_options()
-    local = str(chosen.get("runner") or "DirectRunner").rsplit(".", 1)[-1] in _LOCAL_RUNNERS
-    if local:
+    if runner_of(options) in _LOCAL_RUNNERS:
         if chosen.get("direct_running_mode") != "multi_processing":
             return Workers(count=1, local=True, in_process=True)
         return Workers(count=int(chosen.get("direct_num_workers") or os.cpu_count() or 1), local=True)
@@ -62,8 +66,7 @@ _LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "Pri
 
 def runs_here(options: PipelineOptions) -> bool:
     """Whether the job runs on Beam's own local runner, in this process or in processes that it starts."""
-    runner = str(options.get_all_options().get("runner") or "").rsplit(".", 1)[-1]
-    return runner in ("FnApiRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
+    return runner_of(options) in ("FnApiRunner", "BundleBasedDirectRunner", "SwitchingDirectRunner")
 
 
 def check_reach(options: PipelineOptions, shared: bool, folder: str) -> None:
@@ -79,17 +82,15 @@ def check_reach(options: PipelineOptions, shared: bool, folder: str) -> None:
     """
     if shared or _workers_are_here(options):
         return
-    runner = str(options.get_all_options().get("runner")).rsplit(".", 1)[-1]
     raise UsageError(
-        f"--runner={runner}: its workers may be on other machines, and read and write {folder}: put the working "
-        "directory on a file system that all of them mount under this path, and set beam.shared_filesystem=true"
+        f"--runner={runner_of(options)}: its workers may be on other machines, and read and write {folder}: put the "
+        "working directory on a file system that all of them mount under this path, and set beam.shared_filesystem=true"
     )
 
 
 def _workers_are_here(options: PipelineOptions) -> bool:
     """Whether they are this process, or started by it on this machine."""
-    chosen = options.get_all_options()
-    runner = str(chosen.get("runner") or "DirectRunner").rsplit(".", 1)[-1]
+    chosen, runner = options.get_all_options(), runner_of(options)
     if runner in _LOCAL_RUNNERS or runner == "SwitchingDirectRunner" or chosen.get("environment_type") == "LOOPBACK":
         return True
     local_master = str(chosen.get("flink_master") or "[auto]") in ("[auto]", "[local]", "[collection]")

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from sim_transforms.errors import DamagedArtefact
+from sim_transforms.errors import DamagedArtefact, one_line
 from sim_transforms.features.example_format import FEATURE_SPEC
 from sim_transforms.features.preprocessing import FEATURES, MEDIA
 
@@ -21,8 +21,9 @@ class FeatureReader:
         try:
             self._layer = tft.TFTransformOutput(str(path)).transform_features_layer()
         except (OSError, ValueError, KeyError, IndexError, tf.errors.OpError) as error:
-            said = " ".join(str(error).split())
-            raise DamagedArtefact(f"{path} cannot be loaded ({said}); run `ruiji preprocess` again") from error
+            raise DamagedArtefact(
+                f"{path} cannot be loaded ({one_line(error)}); run `ruiji preprocess` again"
+            ) from error
 
     def features(self, serialized: Sequence[bytes]) -> Any:
         """[b] serialised examples -> [b, *feature_shape] float32."""

@@ -98,6 +98,7 @@ class _Loop:
     def __init__(self, learner: Learner, data: TrainingData, settings: TrainSettings, watchers: Watchers) -> None:
         self._learner, self._data, self._settings, self._watchers = learner, data, settings, watchers
         self._steps = steps_per_epoch(data, settings)
+        self._total = self._steps * settings.epochs
         self._checkpoints = Checkpoints(watchers.folder)
         self._predict = tf.function(lambda features: learner.model(features, training=False), reduce_retracing=True)
         self._has_labels = settings.loss != "none"
@@ -107,10 +108,9 @@ class _Loop:
 
     def run(self) -> Fitted:
         self._go_on()
-        total = self._steps * self._settings.epochs
         if self._run.step:
-            self._watchers.notify(f"train: going on after step {self._run.step:,} of {total:,}")
-        self._watchers.progress("train", self._run.step, total)
+            self._watchers.notify(f"train: going on after step {self._run.step:,} of {self._total:,}")
+        self._watchers.progress("train", self._run.step, self._total)
         if self._run.step == 0 and not self._has_labels:
             vectors = self._data.embed(self._predict, self._data.validation)
             self._run.before = collapse_figures(vectors, self._agreement())
@@ -121,7 +121,7 @@ class _Loop:
             board = Board(self._watchers.folder / "tensorboard") if self._settings.tensorboard else None
             if board is not None:
                 stack.callback(board.close)
-            while self._run.step < total and not self._is_over():
+            while self._run.step < self._total and not self._is_over():
                 self._epoch(batches, log, board)
         run = self._run
         assert run.best_metrics is not None
@@ -136,7 +136,7 @@ class _Loop:
         )
 
     def _epoch(self, batches: Batches, log: StepLog, board: Board | None) -> None:
-        epoch, total = self._run.step // self._steps, self._steps * self._settings.epochs
+        epoch = self._run.step // self._steps
         began = time.perf_counter()
         self._learner.begin_epoch(epoch)
         every = self._settings.checkpoint_steps
@@ -147,13 +147,13 @@ class _Loop:
             log.write(step=self._run.step, epoch=epoch + 1, **told)
             if board is not None:
                 board.scalars("step", told, self._run.step)
-            self._watchers.progress("train", self._run.step, total)
+            self._watchers.progress("train", self._run.step, self._total)
             if every is not None and self._run.step % every == 0 and self._run.step % self._steps:
                 self._save(batch)
         self._end_epoch(epoch, time.perf_counter() - began, log, board)
         self._save(batch)
         if self._watchers.on_epoch is not None:
-            self._watchers.on_epoch(epoch, chosen_metric(self._run.seen[-1], self._settings.select_by))
+            self._watchers.on_epoch(epoch, chosen_metric(self._run.seen[-1], self._settings))
 
     def _end_epoch(self, epoch: int, seconds: float, log: StepLog, board: Board | None) -> None:
         run, data = self._run, self._data
@@ -165,7 +165,7 @@ class _Loop:
         metrics = validation_metrics(vectors, data.labels) if self._has_labels else {}
         metrics |= self._watch.look(vectors, agreement)
         run.seen.append(metrics)
-        if is_better(metrics, run.best_metrics, self._settings.select_by):
+        if is_better(metrics, run.best_metrics, self._settings):
             run.best_epoch, run.best_metrics, run.best_weights = epoch, metrics, weights
         log.write(step=run.step, epoch=epoch + 1, seconds=round(seconds, 3), validation=metrics)
         if board is not None:

@@ -24,15 +24,15 @@ def chosen_name(settings: TrainSettings) -> str:
     return settings.select_by if settings.loss != "none" else _WITHOUT_LABELS
 
 
-def chosen_metric(metrics: Mapping[str, float], name: str) -> float:
-    """The metric `name`, or the k-NN probe of items that have no labels."""
-    return metrics[name if name in metrics else _WITHOUT_LABELS]
+def chosen_metric(metrics: Mapping[str, float], settings: TrainSettings) -> float:
+    """The metric `chosen_name`."""
+    return metrics[chosen_name(settings)]
 
 
-def is_better(metrics: Mapping[str, float], best: Mapping[str, float] | None, name: str) -> bool:
+def is_better(metrics: Mapping[str, float], best: Mapping[str, float] | None, settings: TrainSettings) -> bool:
     """Whether the chosen metric is at least that of the best epoch: a tie goes to the later one.
 
     The self-supervised term goes on teaching what unseen classes need when the known ones are all found already
     (measured on digits: README of the trainer), so the earlier epoch would be the worse choice.
     """
-    return best is None or chosen_metric(metrics, name) >= chosen_metric(best, name)
+    return best is None or chosen_metric(metrics, settings) >= chosen_metric(best, settings)

@@ -71,13 +71,12 @@ def train(
     data = TrainingData(examples, settings.train)
     try:
         _warn_of_single_classes(data, settings.train, watchers.notify)
-        if in_use is not None:
-            load_in_use(in_use, data)  # what cannot be loaded is said before hours of training
+        # Before hours of training, where it cannot be.
+        before = load_in_use(in_use, data) if in_use is not None else None
         model, fitted = fitted_model(data, settings.train, watchers, fetch)
         embed = partial(model, training=False)
         vectors = data.embed(embed, data.validation)
-        if in_use is not None:
-            judge_model(in_use, data, vectors, settings.train, watchers.notify)
+        judge_model(before, data, vectors, settings.train, watchers.notify)
         export_model(model, examples, output)
         calibration = _calibration(embed, data, vectors, settings, watchers.notify)
         made = _describe(model, data, settings, (fitted, calibration), examples)
@@ -96,7 +95,7 @@ def score(examples: Path, settings: Settings, watchers: Watchers, fetch: Callabl
     finally:
         data.close()
     Checkpoints(watchers.folder).clear()
-    return chosen_metric(fitted.metrics, settings.train.select_by)
+    return chosen_metric(fitted.metrics, settings.train)
 
 
 def fitted_model(

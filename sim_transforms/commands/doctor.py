@@ -2,7 +2,6 @@
 
 import json
 import socket
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
@@ -43,6 +42,11 @@ class Check:
     advice: str = ""
 
 
+def _judged(name: str, found: str, advice: str, *, fails: bool) -> Check:
+    """A check that is ok, or failed with something to do."""
+    return Check(name, "failed", found, advice) if fails else Check(name, "ok", found)
+
+
 def check_endpoint(name: str, address: str) -> Check:
     """Whether somebody takes connections at host:port."""
     host, _, port = address.removeprefix("http://").removeprefix("https://").rstrip("/").rpartition(":")
@@ -66,10 +70,8 @@ def check_flink(master: str, parallelism: int) -> Check:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Check("flink_master", "failed", f"{master}: {error}", "start the cluster, or correct --flink_master")
     found = f"{master}: Flink {told.get('flink-version', '?')}, {managers} TaskManagers, {slots} slots"
-    if slots < max(1, parallelism):
-        advice = f"--parallelism={parallelism} needs as many slots: start TaskManagers, or lower it"
-        return Check("flink_master", "failed", found, advice)
-    return Check("flink_master", "ok", found)
+    advice = f"--parallelism={parallelism} needs as many slots: start TaskManagers, or lower it"
+    return _judged("flink_master", found, advice, fails=slots < max(1, parallelism))
 
 
 def check_dataflow(options: Mapping[str, Any]) -> list[Check]:
@@ -77,12 +79,10 @@ def check_dataflow(options: Mapping[str, Any]) -> list[Check]:
     checks = []
     for name, meaning in (("project", "the project that pays"), ("region", "where workers start")):
         given = options.get(name)
-        advice = "" if given else f"give --{name}: {meaning}"
-        checks.append(Check(name, "ok" if given else "failed", str(given or "not given"), advice))
+        checks.append(_judged(name, str(given or "not given"), f"give --{name}: {meaning}", fails=not given))
     temporary = str(options.get("temp_location") or options.get("staging_location") or "")
-    is_bucket = temporary.startswith("gs://")
-    advice = "" if is_bucket else "give --temp_location=gs://BUCKET/FOLDER"
-    checks.append(Check("temp_location", "ok" if is_bucket else "failed", temporary or "not given", advice))
+    advice = "give --temp_location=gs://BUCKET/FOLDER"
+    checks.append(_judged("temp_location", temporary or "not given", advice, fails=not temporary.startswith("gs://")))
     if not options.get("sdk_container_image"):
         advice = "build the image of this lock file and give --sdk_container_image: the stock image has no nmslib"
         checks.append(Check("sdk_container_image", "warning", "not given", advice))
@@ -123,13 +123,13 @@ def check_elements(media: MediaShape, dimension: int) -> Check:
     return Check("elements", "ok", found)
 
 
-def check_workers(asked: Sequence[Any], own: Any, worker_bytes: int | None) -> list[Check]:
+def check_workers(asked: Sequence[Any], own: Any, needed_bytes: int | None) -> list[Check]:
     """Versions, sight of the working directory and memory of the workers that answered.
 
     Args:
         asked: WorkerFacts of the workers, several of one process.
         own: WorkerFacts of the command.
-        worker_bytes: that an index job will take in each process; null where that is not known yet.
+        needed_bytes: that an index job will take in each process; null where that is not known yet.
     """
     processes = {(each.host, each.pid): each for each in asked}
     hosts = sorted({host for host, _ in processes})
@@ -143,12 +143,12 @@ def check_workers(asked: Sequence[Any], own: Any, worker_bytes: int | None) -> l
     }
     advice = "install the same lock file on the workers, or give them the image that is built from it"
     found = "; ".join(sorted(differ)) or "the same as here"
-    checks.append(Check("versions", "failed" if differ else "ok", found, advice if differ else ""))
+    checks.append(_judged("versions", found, advice, fails=bool(differ)))
     blind = sorted({each.host for each in processes.values() if each.token != own.token})
     advice = "mount it under the same path on every machine"
     found = f"not seen on {', '.join(blind)}" if blind else "all workers see the working directory"
-    checks.append(Check("shared files", "failed" if blind else "ok", found, advice if blind else ""))
-    return [*checks, *_memory(processes, worker_bytes)]
+    checks.append(_judged("shared files", found, advice, fails=bool(blind)))
+    return [*checks, *_memory(processes, needed_bytes)]
 
 
 def expected_worker_bytes(settings: Settings) -> int | None:
@@ -161,16 +161,16 @@ def expected_worker_bytes(settings: Settings) -> int | None:
     return max(worker_bytes(inputs, settings.index).values())
 
 
-def _memory(processes: Mapping[tuple[str, int], Any], worker_bytes: int | None) -> list[Check]:
-    if worker_bytes is None:
+def _memory(processes: Mapping[tuple[str, int], Any], needed_bytes: int | None) -> list[Check]:
+    if needed_bytes is None:
         return [Check("memory", "warning", "not known before the examples are made", "run preprocess, then ask again")]
     checks = []
     for host in sorted({host for host, _ in processes}):
         mates = [each for (name, _), each in processes.items() if name == host]
-        needed, there = worker_bytes * len(mates), mates[0].memory_bytes
-        found = f"{host}: {len(mates)} x {worker_bytes / _GIB:.2f} of {there / _GIB:.1f} GiB"
+        there = mates[0].memory_bytes
+        found = f"{host}: {len(mates)} x {needed_bytes / _GIB:.2f} of {there / _GIB:.1f} GiB"
         advice = "lower index.shard_items, or start fewer workers a machine"
-        checks.append(Check("memory", "failed" if needed > there else "ok", found, advice if needed > there else ""))
+        checks.append(_judged("memory", found, advice, fails=needed_bytes * len(mates) > there))
     return checks
 
 

@@ -71,7 +71,7 @@ def evaluate(examples: Path, embeddings: Path, model: Path, *, space: str) -> tu
     groups = by_knowledge(items, queries, manifest.train_labels)
     found = {name: _scores(items, items.vectors, rows, gallery, space) for name, rows in groups.items()}
     table = class_scores(*_labelled(items, groups, found), items.labels[gallery], manifest.train_labels)
-    means = {name: scores.means() if scores is not None else {} for name, scores in found.items()}
+    means = _means(found)
     result: dict[str, Any] = {"model": manifest.fingerprint, **{name: _plain(each) for name, each in means.items()}}
     result["intervals"] = {name: _intervals(each) for name, each in means.items()}
     result["classes"] = table.slice(0, WORST_CLASSES).to_pylist()
@@ -91,7 +91,7 @@ def _raw(items: EmbeddedItems, media: DecodedMedia, groups: dict[str, Array], ga
         return {**kind, "raw": None}
     raw = mean_spectra(media, item_ids) if shape.sound else _pixels(media, item_ids)
     found = {name: _scores(items, raw, rows, gallery, "l2") for name, rows in groups.items()}
-    return {**kind, "raw": {name: _plain(s.means()) if s is not None else {} for name, s in found.items()}}
+    return {**kind, "raw": {name: _plain(each) for name, each in _means(found).items()}}
 
 
 def draw_items(items: EmbeddedItems, clips: bool) -> tuple[Array, Array]:
@@ -130,6 +130,10 @@ def _scores(items: EmbeddedItems, vectors: Array, queries: Array, gallery: Array
         return None
     asked, offered = items.labels[queries].tolist(), items.labels[gallery].tolist()
     return retrieval_scores(vectors[queries], asked, vectors[gallery], offered, space)
+
+
+def _means(found: dict[str, RetrievalScores | None]) -> dict[str, dict[str, float]]:
+    return {name: scores.means() if scores is not None else {} for name, scores in found.items()}
 
 
 def _intervals(means: dict[str, float]) -> dict[str, list[float]]:

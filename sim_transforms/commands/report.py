@@ -121,15 +121,13 @@ def _sections(
 ) -> tuple[Section, ...]:
     """Mistakes first, then some queries of each class, known and unseen apart."""
     queries = np.flatnonzero((items.splits == "test") & (items.labels != ""))
-    if version.manifest.clips is not None and not len(queries):
-        return _sounds(version, items, media)
+    if not len(queries):
+        return () if version.manifest.clips is None else _sounds(version, items, media)
     found = _neighbors(version, items, queries)
     wrong = [r for r, m in found.items() if m and m[0].metadata.get("label") != items.labels[r]]
     seen = _some_of_each(items, [r for r in found if items.labels[r] in known])
     unseen = _some_of_each(items, [r for r in found if items.labels[r] not in known])
     kind = "test items" if version.manifest.clips is None else "test clips"
-    if not len(queries):
-        return ()
     where = "among all items of this version, test items too"
     shown = f"{len(wrong)} of {len(queries)} {kind} have a nearest neighbour of another class {where}"
     mistakes = f"{shown}; the first {MOST_ROWS} are shown." if len(wrong) > MOST_ROWS else f"{shown}."

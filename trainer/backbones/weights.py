@@ -18,7 +18,7 @@ import h5py  # type: ignore[import-untyped]
 import keras
 import numpy as np
 
-from sim_transforms.errors import UsageError
+from sim_transforms.errors import UsageError, one_line
 from sim_transforms.storage.cache import default_root
 from sim_transforms.storage.open import open_store
 from trainer.backbones.pooling import HEAD_BEGINS
@@ -86,8 +86,9 @@ def load_weights(model: keras.Model, path: Path, source: str, block: str) -> Non
             with h5py.File(wanted, "r+") as mine:
                 _take_over(mine, found, source, block)
         except (OSError, RuntimeError, KeyError) as error:
-            said = " ".join(str(error).split())
-            raise UsageError(f"{_KEY}: {source} is damaged and cannot be read ({said}); fetch it again") from error
+            raise UsageError(
+                f"{_KEY}: {source} is damaged and cannot be read ({one_line(error)}); fetch it again"
+            ) from error
         trunk.load_weights(wanted)
 
 

@@ -69,13 +69,14 @@ def make_loss(
     if name == "arcface" and parts["distance"] not in ("auto", "cosine"):
         # Its margin is an angle: what is no cosine would be cut off at -1, and nothing be learned.
         raise UsageError(f"train.distance: found {parts['distance']} for arcface; auto, or cosine, is expected")
-    known = [parameter for parameter in inspect.signature(made).parameters if parameter not in _PARTS]
+    takes = inspect.signature(made).parameters
+    known = [parameter for parameter in takes if parameter not in _PARTS]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(f"train.loss_options: found {unknown[0]} for {name}; it takes {', '.join(known)}")
-    _check_options(name, options)
+    _check_options(name, takes, options)
     chosen = {part: _part(part, parts[part], dimension, seed) for part in _PARTS if parts[part] != "auto"}
-    refused = sorted(set(chosen) - set(inspect.signature(made).parameters))
+    refused = sorted(set(chosen) - set(takes))
     if refused:
         raise UsageError(f"train.{refused[0]}: found {parts[refused[0]]} for {name}, which takes none: set it to auto")
     try:
@@ -90,10 +91,10 @@ def make_loss(
     return loss
 
 
-def _check_options(name: str, options: Mapping[str, Any]) -> None:
+def _check_options(name: str, takes: Mapping[str, inspect.Parameter], options: Mapping[str, Any]) -> None:
     """Numbers where numbers are taken, none of them below 0; what divides or counts is above it."""
     for key, value in options.items():
-        annotation = inspect.signature(LOSSES[name]).parameters[key].annotation
+        annotation = takes[key].annotation
         if annotation not in (int, float, float | None) or (value is None and annotation == float | None):
             continue
         kind: Any = int if annotation is int else int | float
