@@ -54,9 +54,10 @@ class Main:
         Raises:
             UsageError: workers would not see the working directory, where that is looked at (`anywhere` is false).
         """
-        from sim_transforms.options import check_reach
+        from sim_transforms.options import check_reach, name_jobs
 
         options = self._options(settings.beam)
+        name_jobs(options, settings.name)
         if not anywhere:
             check_reach(options, bool(settings.beam.get("shared_filesystem")), settings.workdir)
         return options
@@ -79,13 +80,18 @@ class Main:
 
     def notify(self, message: str) -> None:
         """One line of progress."""
-        sys.stderr.write(f"ruiji: {message}\n")
-        sys.stderr.flush()
+        notify(message)
 
     def answer(self, result: Mapping[str, Any], text: str) -> None:
         """The answer: one JSON object as the last line with --json, else text for people."""
         shown = json.dumps(result, ensure_ascii=False, allow_nan=False) if self.arguments.json else text
         sys.stdout.write(shown.rstrip("\n") + "\n")
+
+
+def notify(message: str) -> None:
+    """One line of progress on standard error."""
+    sys.stderr.write(f"ruiji: {message}\n")
+    sys.stderr.flush()
 
 
 class Progress:
@@ -105,16 +111,17 @@ class Progress:
         self._told = -1
         self._bar: tqdm[Any] | None = None
 
-    def __call__(self, name: str, step: int, total: int) -> None:
-        """Reports that `step` of `total` is done."""
+    def __call__(self, name: str, step: int, total: int, rejected: int = 0) -> None:
+        """Reports that `step` of `total` is done, `rejected` of them without success."""
         if self._before is None:
             self._before, self._began = step, time.monotonic()
         if sys.stderr.isatty():
-            return self._draw(name, step, total)
+            return self._draw(name, step, total, rejected)
         is_due = time.monotonic() - self._last >= _LINE_SECONDS and step != self._told
         if is_due or step == total:
             self._last, self._told = time.monotonic(), step
-            self._main.notify(f"{name}: {step:,} of {total:,} {self._unit}{self._rate(step, total)}")
+            lost = f", {rejected:,} rejected" if rejected else ""
+            self._main.notify(f"{name}: {step:,} of {total:,} {self._unit}{lost}{self._rate(step, total)}")
         return None
 
     def _rate(self, step: int, total: int) -> str:
@@ -125,18 +132,20 @@ class Progress:
         left = f", {timedelta(seconds=round((total - step) / rate))} left" if step < total else ""
         return f", {rate:,.{0 if rate >= 10 else 1}f} a second{left}"
 
-    def _draw(self, name: str, step: int, total: int) -> None:
+    def _draw(self, name: str, step: int, total: int, rejected: int) -> None:
         if self._bar is None:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, unit=f" {self._unit}", desc=f"ruiji: {name}", dynamic_ncols=True)
+        if rejected:
+            self._bar.set_postfix(rejected=rejected, refresh=False)
         self._bar.update(step - self._bar.n)
         if step >= total:
             self._bar.close()
             self._bar = None
 
 
-def no_progress(name: str, step: int, total: int) -> None:
+def no_progress(name: str, step: int, total: int, rejected: int = 0) -> None:
     """Where nobody looks."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines._job import Job
 from pipelines._main import Progress, no_progress
 from sim_transforms.embed_examples import EmbedExamples
 from sim_transforms.finish_embeddings import finish_embeddings
@@ -26,7 +27,7 @@ def embed(
     trained = ModelManifest.load(model)
     ledger, threads = str(scratch / "embed.rows"), threads_of_worker(options)
     show = partial(progress or no_progress, "embed")
-    with watched(scratch / "tally", described.items, show) as tally, beam.Pipeline(options=options) as pipeline:
+    with watched(scratch / "tally", described.items, show) as tally, Job("embed", options) as pipeline:
         transform = EmbedExamples(
             str(examples), str(model), str(output), described, trained.embedding_size, threads, tally
         )

@@ -7,6 +7,7 @@ ruiji index --embeddings vectors.npy --ids names.txt --store work/vectors/store
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines._job import Job
+from pipelines._main import Progress, no_progress
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
 from sim_transforms.commands.estimate import Prediction
 from sim_transforms.index_input import IndexInput
@@ -28,17 +31,34 @@ from sim_transforms.publish_version import (
 )
 from sim_transforms.records.clips import SOURCE_ID, sound_of
 from sim_transforms.records.manifests import ModelManifest
+from sim_transforms.runs.tally import every_second
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store
 from sim_transforms.worker_usage import peak_rss_bytes
 
 
-def build_index(given: IndexInput, scratch: Path, settings: IndexSettings, options: PipelineOptions) -> IndexResult:
+def build_index(
+    given: IndexInput,
+    scratch: Path,
+    settings: IndexSettings,
+    options: PipelineOptions,
+    progress: Progress | None = None,
+) -> IndexResult:
     """Builds the parts of the index under the empty folder `scratch`."""
-    with beam.Pipeline(options=options) as pipeline:
+    show = progress or no_progress
+    with every_second(partial(_show, scratch, show)), Job("index", options) as pipeline:
         pieces = pipeline | "Pieces" >> beam.Create(given.source.pieces)
         pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings, runs_here(options))
     return collect_index(str(scratch), given)
+
+
+def _show(scratch: Path, show: Callable[[str, int, int], None]) -> None:
+    """Tells how many of the shards that are known by now are built, and how many merged."""
+    written = len(list(scratch.glob("shard-*.arrow")))
+    for name, pattern in (("built", "shard-*.links.npy"), ("merged", "records-*")):
+        done = len(list(scratch.glob(pattern)))
+        if 0 < done < written:
+            show(f"index, {name}", done, written)
 
 
 def publish_index(

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines._main import Main
+from pipelines._job import Job
+from pipelines._main import Main, Progress
 from pipelines.index import build_index
 from sim_transforms.commands.published import Opened
 from sim_transforms.errors import RecallError
@@ -141,7 +141,7 @@ class NextVersion:
         write_patched_items(before / _ITEMS, folder / _ITEMS, change, planned.rows)
         asked = ask(planned, folder / _ITEMS, settings.index)
         options = options_for(self.main, settings, manifest.items)
-        with beam.Pipeline(options=options) as pipeline:
+        with Job("patch", options) as pipeline:
             pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(options))
         sizes = assemble_patch(folder, before, planned)
         timings = {"patch_seconds": round(time.monotonic() - began, 3)}
@@ -160,7 +160,7 @@ class NextVersion:
             path.mkdir()
         write_live_embeddings(self.opened.folder, manifest, change, source)
         given = open_embeddings(source, None, settings.index.space)
-        built = build_index(given, parts, settings.index, self.main.options(settings))
+        built = build_index(given, parts, settings.index, self.main.options(settings), Progress(self.main, "shards"))
         sizes = assemble_version(folder, str(parts), built.outcome.plans, settings.index.layout)
         described = make_manifest(
             folder, sizes, built.outcome, built.manifest, settings.index, manifest.calibration, settings.search

@@ -9,16 +9,17 @@ too: a run decodes and analyses what is new.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines._job import Job
+from pipelines._main import Progress
 from sim_transforms.analyze_examples import AnalyzeExamples
 from sim_transforms.finish_examples import (
     close_examples,
@@ -40,8 +41,6 @@ from sim_transforms.runs.generations import Generation, added
 from sim_transforms.runs.tally import watched
 from sim_transforms.settings.stages import Settings
 from sim_transforms.write_examples import ShardJob, ShardReport, WriteExamples
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def write_examples(
 ) -> tuple[list[ShardReport], list[Any]]:
     """Decodes the catalog into TFRecord files; the reports of the shards, and the rows that are no reference."""
     reports, failed = (str(scratch / f"{name}.rows") for name in ("reports", "failed"))
-    with beam.Pipeline(options=options) as pipeline:
+    with Job("preprocess", options) as pipeline:
         rows = pipeline | "ReadCatalog" >> ReadCatalog(plan, settings.train.seed)
         written = rows.references | "WriteExamples" >> WriteExamples(job)
         written | "HandBackReports" >> HandBack(reports, key=by_shard)
@@ -148,7 +147,7 @@ def analyze(
     tables = tuple(str(kept.table(report.file.name)) for report in reports)
     # Of a new name: a process that has analysed before holds tables of labels by the path of their file.
     temporary = tempfile.mkdtemp(prefix="tft-", dir=scratch)
-    with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=temporary):
+    with Job("analyze", options) as pipeline, tft_beam.Context(temp_dir=temporary):
         pipeline | "AnalyzeExamples" >> AnalyzeExamples(
             tables, str(output / "transform"), str(fresh), kept.analysis(generations, known)
         )

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines._job import Job
 from pipelines._main import Main
 from pipelines.embed import embed
 from pipelines.next_version import NextVersion, job_name, lease_file, options_for
@@ -221,9 +221,7 @@ class Reindex:
             reread=reread,
             spill=str(rows) if runs_here(self._options) else None,
         )
-        with beam.Pipeline(
-            options=options_for(self._main, self._settings, max(plan.rows, self._manifest.items))
-        ) as pipeline:
+        with Job("diff", options_for(self._main, self._settings, max(plan.rows, self._manifest.items))) as pipeline:
             parts = pipeline | "DiffCatalog" >> transform
             parts["differences"] | "HandBackDiff" >> HandBack(str(rows / "diff"), key=unordered)
             parts[FAILED] | "HandBackFailed" >> HandBack(str(rows / "failed"))

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
 
+from sim_transforms.counters import count
 from sim_transforms.embedding.saved_model import SavedModelEmbedder, batch_size
 from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.batches import EmbeddedBatch, ExampleBatch, column_of, embeddings_schema
@@ -139,8 +140,8 @@ def write_embeddings(
     name = f"embeddings-{shard:05d}-of-{shards:05d}.parquet"
     with replace_file(Path(output) / name) as temporary:
         pq.write_table(pa.concat_tables(tables), temporary, row_group_size=16_384)
-    count = sum(t.num_rows for t in tables)
-    return LedgerEntry("embed", name, items_in=sum(len(b.batch.item_ids) for b in ordered), items_out=count)
+    rows = sum(t.num_rows for t in tables)
+    return count(LedgerEntry("embed", name, items_in=sum(len(b.batch.item_ids) for b in ordered), items_out=rows))
 
 
 def _table(embedded: EmbeddedBatch, schema: pa.Schema) -> pa.Table:

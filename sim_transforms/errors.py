@@ -18,6 +18,7 @@ RuijiError                     exit 1, shown without a stack trace
 |- StoreError                  an object store cannot be reached or used: bucket, permission, credentials, network
 |- PublishConflict             another publisher moved LATEST first
 |- LeaseHeld                   another run holds the lease that this one needs
+|- Detached                     the command left a remote job to itself (exit 130)
 `- NotForgotten                an item still stands somewhere after `ruiji forget`
 """
 
@@ -121,6 +122,12 @@ class LeaseHeld(RuijiError):
 
 class NotForgotten(RuijiError):
     """Something that holds a forgotten item could not be removed; the receipt says what, why, and when to try again."""
+
+
+class Detached(RuijiError):
+    """The user has left a remote job to itself: what it writes stays until the next run."""
+
+    exit_code = 130
 
 
 class NotReady(RuijiError):

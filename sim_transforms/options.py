@@ -6,10 +6,11 @@ Beam itself only warns of a flag that it does not know and goes on without it.
 import argparse
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from sim_transforms.errors import ConfigError, UsageError
 from sim_transforms.quality.estimate import Workers
@@ -34,6 +35,13 @@ def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags
     if not any(flag.split("=")[0] == "--runner" for flag in given):
         given = [*_local_defaults(), *given]
     return PipelineOptions(given)
+
+
+def name_jobs(options: PipelineOptions, catalog: str) -> None:
+    """Names jobs by their catalog where no name was chosen: lower-case letters, digits and hyphens, for Dataflow."""
+    cloud = options.view_as(GoogleCloudOptions)
+    if not cloud.job_name:
+        cloud.job_name = re.sub("[^a-z0-9]+", "-", f"ruiji {catalog}".lower()).strip("-")
 
 
 def runner_of(options: PipelineOptions) -> str:

@@ -9,6 +9,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
+from sim_transforms.counters import count
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.records.batches import Array, column_of, vectors_of
 from sim_transforms.records.items import FailedItem
@@ -90,7 +91,8 @@ class _Read(beam.DoFn):
                 yield beam.pvalue.TaggedOutput(IDS, places_of(batch, piece))
             if kept.num_rows:
                 yield kept
-        yield beam.pvalue.TaggedOutput(LEDGER, LedgerEntry(STAGE, piece.name, rows, rows - rejected, rejected))
+        entry = LedgerEntry(STAGE, piece.name, rows, rows - rejected, rejected)
+        yield beam.pvalue.TaggedOutput(LEDGER, count(entry))
         yield beam.pvalue.TaggedOutput(DIGESTS, f"{content:x}")
 
 

@@ -19,11 +19,11 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from sim_transforms.beam_files import BeamFiles
+from sim_transforms.counters import count
 from sim_transforms.errors import DamagedArtefact, MediaError
 from sim_transforms.features.example_format import ExampleRecord, encode_example
 from sim_transforms.group_in_files import GroupInFiles
@@ -233,7 +233,7 @@ def _write(shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None
             tally = Tally(job.tally, name)
             for reference, status, known, found in sources.found(paths.results(worker.decoder.decode(paths))):
                 writer.add(reference, status, found, kept.generation(reference, known))
-                tally.add()
+                tally.add(rejected=isinstance(found, MediaError))
             tally.flush()
         if keep is not None:
             # Of this attempt's own file, whose sums are reported, whatever another attempt does to `target`.
@@ -241,9 +241,11 @@ def _write(shard: int, ordered: list[MediaRef], job: ShardJob, keep: Keep | None
             table_path.unlink(missing_ok=True)
     if keep is not None:
         write_kept(writer.rows.table(), table_path)
-    _count(writer, sources)
     writer.write_accounts(Path(job.accounts) / name)
-    return writer.report(Path(job.accounts) / name, ordered, sources.reused, job.media)
+    report = writer.report(Path(job.accounts) / name, ordered, sources.reused, job.media)
+    for entry in filter(None, (report.entry, report.clips)):
+        count(entry)
+    return report
 
 
 def _end_on_error(decoder: GuardedDecoder, kind: type[BaseException] | None, *error: object) -> None:
@@ -270,18 +272,6 @@ class _Sources:
             yield reference, status, known, next(decoded) if known is None else self._kept.content(known)
         if next(decoded, None) is not None:
             raise RuntimeError("the decoder answers more files than it was asked for")
-
-
-def _count(writer: "_ShardWriter", sources: _Sources) -> None:
-    """Beam's counters, for those who watch a remote job."""
-    for name, count in (
-        ("files_decoded", len(sources.unknown)),
-        ("files_reused", sources.reused),
-        ("files_rejected", len(writer.failed)),
-        ("clips_skipped", writer.skipped),
-        ("records_written", writer.written),
-    ):
-        Metrics.counter("ruiji", name).inc(count)
 
 
 def records_of(reference: MediaRef, found: Decoded) -> Iterator[ExampleRecord]:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sim_transforms.errors import Detached
 from sim_transforms.storage.files import sync
 
 
@@ -31,6 +32,8 @@ def staged_folder(target: Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
+    except Detached:  # a job still writes there
+        raise
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sim_transforms.errors import Detached
 from sim_transforms.runs.digests import code_digest, settings_digest
 from sim_transforms.runs.folders import recover, staged_folder
 from sim_transforms.runs.state import StageState
@@ -76,11 +77,15 @@ def _work(stage: Stage, state: StageState) -> tuple[Results, str | Path]:
 
 @contextmanager
 def scratch_folder(workdir: Path, name: str) -> Iterator[Path]:
-    """An empty folder that is gone afterwards; what a killed run left in it is removed first."""
+    """An empty folder, without what a killed run left; gone afterwards, unless a detached job still writes there."""
     folder = workdir / f".{name}.scratch"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         yield folder
-    finally:
+    except Detached:
+        raise
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

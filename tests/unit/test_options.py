@@ -1,9 +1,10 @@
 """Options of a job: whose workers would look for files where they cannot be."""
 
 import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 
 from sim_transforms.errors import UsageError
-from sim_transforms.options import check_reach, pipeline_options
+from sim_transforms.options import check_reach, name_jobs, pipeline_options
 
 ELSEWHERE = [
     ["--runner=DataflowRunner", "--project=p", "--region=r"],
@@ -36,3 +37,13 @@ def test_workers_of_other_machines_need_a_shared_file_system(flags: list[str]) -
 @pytest.mark.parametrize("flags", HERE, ids=" ".join)
 def test_workers_of_this_machine_need_none(flags: list[str]) -> None:
     check_reach(pipeline_options(flags, {}, []), False, "work/pets")
+
+
+@pytest.mark.parametrize(
+    ("flags", "catalog", "name"),
+    [([], "Pets & Birds_2", "ruiji-pets-birds-2"), ([], "類似", "ruiji"), (["--job_name=mine"], "pets", "mine")],
+)
+def test_jobs_are_named_by_their_catalog(flags: list[str], catalog: str, name: str) -> None:
+    options = pipeline_options(flags, {}, [])
+    name_jobs(options, catalog)
+    assert options.view_as(GoogleCloudOptions).job_name == name

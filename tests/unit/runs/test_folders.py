@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sim_transforms.errors import RuijiError
+from sim_transforms.errors import Detached, RuijiError
 from sim_transforms.runs.digests import code_digest
 from sim_transforms.runs.folders import is_whole, recover, staged_folder
 from sim_transforms.runs.lock import workdir_lock
+from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.runs.state import StageState
 
 _KILLED = """
@@ -49,6 +50,17 @@ def test_staged_folder_failure_leaves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         _fail_half_way(tmp_path / "a")
     assert (tmp_path / "a" / "content").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_folders_of_a_detached_job_stay_until_the_next_run(tmp_path: Path) -> None:
+    with pytest.raises(Detached), staged_folder(tmp_path / "a") as folder, scratch_folder(tmp_path, "embed") as scratch:
+        raise Detached
+    assert folder.is_dir()
+    assert scratch.is_dir()
+    _artefact(tmp_path / "a", "new")
+    with scratch_folder(tmp_path, "embed"):
+        pass
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 

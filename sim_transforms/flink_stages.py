@@ -1,0 +1,65 @@
+"""What a Flink cluster does for a job, by its REST interface: Beam's job service tells no counters before the end."""
+
+import json
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+_WAIT_SECONDS = 5.0
+_ENDED = "FINISHED"
+
+
+@dataclass(frozen=True)
+class FlinkStages:
+    """Attributes:
+    done, total: stages.
+    states: how many stages are in each other state (RUNNING, CREATED, ...).
+    restarts: how often Flink has begun the job again; null where it does not say.
+    """
+
+    done: int
+    total: int
+    states: tuple[tuple[str, int], ...]
+    restarts: int | None
+
+    def text(self) -> str:
+        """For a line of progress."""
+        states = "".join(f", {count} {state.lower()}" for state, count in self.states)
+        again = f", begun again {self.restarts} times" if self.restarts else ""
+        return f"{self.done} of {self.total} stages done{states}{again}"
+
+
+def flink_stages(master: str, job: str) -> FlinkStages | None:
+    """Stages of a job; null where the cluster does not answer or knows no such job.
+
+    Args:
+        master: host:port of the REST interface, or its URL.
+        job: name of the job, or the id that Beam's job service gave it, which begins with the name.
+    """
+    url = (master if master.startswith("http") else f"http://{master}").rstrip("/")
+    try:
+        jobs = _ask(f"{url}/jobs/overview")["jobs"]
+        mine = [each for each in jobs if each["name"] and job.startswith(each["name"])]
+        if not mine:
+            return None
+        newest = max(mine, key=lambda each: int(each["start-time"]))
+        return _stages(_ask(f"{url}/jobs/{newest['jid']}"), _restarts(url, newest["jid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _stages(told: dict[str, Any], restarts: int | None) -> FlinkStages:
+    states = Counter(str(vertex["status"]) for vertex in told["vertices"])
+    others = tuple(sorted((state, count) for state, count in states.items() if state != _ENDED))
+    return FlinkStages(states[_ENDED], sum(states.values()), others, restarts)
+
+
+def _restarts(url: str, jid: str) -> int | None:
+    found = _ask(f"{url}/jobs/{jid}/metrics?get=numRestarts")
+    return int(found[0]["value"]) if found else None
+
+
+def _ask(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=_WAIT_SECONDS) as answer:
+        return json.load(answer)

@@ -1,0 +1,229 @@
+"""A job that runs elsewhere is watched, and Ctrl-C asks what is to become of it."""
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.runners.runner import PipelineRunner, PipelineState
+
+from pipelines import _job
+from pipelines._job import Job
+from sim_transforms.counters import count
+from sim_transforms.errors import Detached
+from sim_transforms.flink_stages import FlinkStages, flink_stages
+from sim_transforms.records.ledger import LedgerEntry
+from tests.pipelines.small_catalogs import ONE_PROCESS
+
+LIMIT = 20.0
+
+
+class Elsewhere(PipelineRunner):
+    """A runner whose job goes on until it is ended or cancelled; `metrics` says something new each time."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.ended, self.cancelled = threading.Event(), False
+        self.fails, self.asked = fails, 0
+        self.name = ""
+        self._job_id = "job-7"
+
+    def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> "Elsewhere":
+        self.name = options.view_as(GoogleCloudOptions).job_name
+        return self
+
+    @property
+    def state(self) -> str:
+        return PipelineState.DONE if self.ended.is_set() else PipelineState.RUNNING
+
+    def wait_until_finish(self) -> str:
+        assert self.ended.wait(LIMIT)
+        if self.cancelled or self.fails:
+            raise RuntimeError("the job is broken")
+        return self.state
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        self.ended.set()
+
+    def metrics(self) -> Any:
+        self.asked += 1
+        counters = [
+            SimpleNamespace(
+                key=SimpleNamespace(metric=SimpleNamespace(namespace="ruiji.embed", name=name)),
+                committed=None,
+                attempted=value,
+            )
+            for name, value in (("items_in", 1_000 * self.asked), ("items_out", 990 * self.asked), ("rejected", 10))
+        ]
+        return SimpleNamespace(query=lambda names: {"counters": counters})
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Launches a pipeline on a runner of the test, and looks at it often."""
+    monkeypatch.setattr(_job, "_EVERY_SECONDS", 0.05)
+
+    def launch(runner: Elsewhere, *flags: str) -> None:
+        options = PipelineOptions(["--runner=FlinkRunner", "--job_name=ruiji-pets", *flags])
+        job = Job("embed", options)
+        job.runner = runner
+        with job as pipeline:
+            pipeline | beam.Create([1])
+
+    return launch
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Somebody at a terminal, who answers."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def answers(text: str) -> None:
+        monkeypatch.setattr(sys, "stdin", Terminal(text))
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    return answers
+
+
+def _soon(work: Callable[[], Any], seconds: float = 0.3) -> None:
+    threading.Timer(seconds, work).start()
+
+
+def _interrupt(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_state_counters_and_rates_are_told(launched: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    runner = Elsewhere()
+    _soon(runner.ended.set)
+    launched(runner)
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "ruiji: embed: job job-7 on FlinkRunner"
+    assert "ruiji: embed: running" in told
+    assert told[2].startswith("ruiji: embed: 990 of 1,000 accepted, 10 rejected, ")
+    assert told[2].endswith(" a second")
+    assert told[-1].endswith("accepted, 10 rejected")
+    assert runner.name == "ruiji-pets-embed"
+
+
+def test_a_job_that_fails_raises_what_the_runner_says(launched: Callable[..., None]) -> None:
+    runner = Elsewhere(fails=True)
+    _soon(runner.ended.set)
+    with pytest.raises(RuntimeError, match="the job is broken"):
+        launched(runner)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_cancels_where_nobody_can_be_asked(number: int, launched: Callable[..., None]) -> None:
+    runner = Elsewhere()
+    before = signal.getsignal(signal.SIGTERM)
+    _soon(lambda: _interrupt(number))
+    with pytest.raises(KeyboardInterrupt):
+        launched(runner)
+    assert runner.cancelled
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_term_cancels_without_asking(launched: Callable[..., None], terminal: Callable[[str], None]) -> None:
+    runner = Elsewhere()
+    terminal("d\n")
+    _soon(lambda: _interrupt(signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        launched(runner)
+    assert runner.cancelled
+
+
+@pytest.mark.parametrize(
+    ("answers", "flags"), [("c\n", ()), ("x\nCancel\n", ()), ("", ()), ("d\nc\n", ("--environment_type=LOOPBACK",))]
+)
+def test_interrupt_asks_and_cancels(
+    answers: str, flags: tuple[str, ...], launched: Callable[..., None], terminal: Callable[[str], None]
+) -> None:
+    runner = Elsewhere()
+    terminal(answers)
+    _soon(_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        launched(runner, *flags)
+    assert runner.cancelled
+
+
+def test_interrupt_asks_and_detaches(launched: Callable[..., None], terminal: Callable[[str], None]) -> None:
+    runner = Elsewhere()
+    terminal("d\n")
+    _soon(_interrupt)
+    with pytest.raises(Detached, match="job job-7 goes on"):
+        launched(runner)
+    assert not runner.cancelled
+    runner.ended.set()
+
+
+def test_interrupt_asks_and_waits_on(launched: Callable[..., None], terminal: Callable[[str], None]) -> None:
+    runner = Elsewhere()
+    terminal("w\n")
+    _soon(_interrupt)
+    _soon(runner.ended.set, 0.8)
+    launched(runner)
+    assert not runner.cancelled
+
+
+def test_a_local_job_is_not_watched(capsys: pytest.CaptureFixture[str]) -> None:
+    with Job("embed", PipelineOptions(list(ONE_PROCESS))) as pipeline:
+        pipeline | beam.Create([LedgerEntry("embed", "a", 1, 1)]) | beam.Map(count)
+    assert "FnApiRunner" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def flink() -> Iterator[tuple[str, dict[str, Any]]]:
+    """(host:port, answers by path) of what answers as Flink's REST interface does."""
+    answers: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = answers.get(self.path)
+            self.send_response(200 if found is not None else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(found).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", answers
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_stages_of_the_newest_job_of_the_name(flink: tuple[str, dict[str, Any]]) -> None:
+    master, answers = flink
+    jobs = [("a", "pets-embed-root", 1), ("b", "pets-embed-root", 2), ("c", "birds-embed-root", 3), ("d", "", 4)]
+    answers["/jobs/overview"] = {"jobs": [{"jid": j, "name": n, "start-time": t} for j, n, t in jobs]}
+    answers["/jobs/b"] = {"vertices": [{"status": s} for s in ("FINISHED", "FINISHED", "RUNNING", "CREATED")]}
+    answers["/jobs/b/metrics?get=numRestarts"] = [{"id": "numRestarts", "value": "2"}]
+    found = flink_stages(master, "pets-embed-root-1127_8f")
+    assert found == FlinkStages(2, 4, (("CREATED", 1), ("RUNNING", 1)), 2)
+    assert found.text() == "2 of 4 stages done, 1 created, 1 running, begun again 2 times"
+
+
+def test_a_cluster_that_knows_nothing_or_is_not_there_tells_nothing(flink: tuple[str, dict[str, Any]]) -> None:
+    master, answers = flink
+    assert flink_stages(master, "pets") is None
+    answers["/jobs/overview"] = {"jobs": []}
+    assert flink_stages(f"http://{master}/", "pets") is None
+    assert flink_stages("127.0.0.1:1", "pets") is None
