@@ -55,12 +55,15 @@ class Finished:
         seconds: from start to end, as a user waits.
         cpu_seconds: user and system seconds of all its processes.
         output: its standard output.
+        read_bytes, written_bytes: by system calls of all its processes, from and to pipes and sockets too.
     """
 
     seconds: float
     cpu_seconds: float
     output: str
     peaks: Peaks
+    read_bytes: int = 0
+    written_bytes: int = 0
 
 
 @dataclass
@@ -70,6 +73,8 @@ class _Seen:
     rss: int = 0
     pss: int = 0
     cpu: float = 0.0
+    read: int = 0
+    written: int = 0
 
 
 class Watch:
@@ -115,6 +120,10 @@ class Watch:
         """User and system seconds of all processes that were seen."""
         return sum(seen.cpu for seen in self._seen.values())
 
+    def bytes_moved(self) -> tuple[int, int]:
+        """(read, written) by system calls of all processes that were seen."""
+        return sum(seen.read for seen in self._seen.values()), sum(seen.written for seen in self._seen.values())
+
     def _refresh(self) -> None:
         with contextlib.suppress(psutil.Error):
             for process in (self._main, *self._main.children(recursive=True)):
@@ -136,6 +145,8 @@ def _resident(seen: _Seen) -> int:
     with contextlib.suppress(psutil.Error, OSError):
         with seen.process.oneshot():
             now, times = int(seen.process.memory_info().rss), seen.process.cpu_times()
+            moved = seen.process.io_counters()
+        seen.read, seen.written = int(moved.read_chars), int(moved.write_chars)
         seen.cpu = times.user + times.system
         seen.rss = max(seen.rss, now, _high_water_mark(seen.process.pid))
         return now
@@ -191,7 +202,7 @@ def run_measured(
             watcher.join()
         if code:
             raise SystemExit(f"{' '.join(command)} ended with exit code {code}:\n{_text(errors)[-4000:]}")
-        return Finished(seconds, watch.cpu_seconds(), _text(output), watch.peaks())
+        return Finished(seconds, watch.cpu_seconds(), _text(output), watch.peaks(), *watch.bytes_moved())
 
 
 def _watch(watch: Watch, ended: threading.Event, interval_seconds: float) -> None:

@@ -3,6 +3,7 @@
     .venv/bin/python -m benchmarks.scale --json work/benchmarks/scale.json
     .venv/bin/python -m benchmarks.scale --sizes 100000,300000,1000000 --shard-items 25000 --rounds 3
     .venv/bin/python -m benchmarks.scale --sizes 1000,2000 --shard-items 500        # does it run at all
+    .venv/bin/python -m benchmarks.scale --kind stages
 
 Runs the real command, `ruiji index --embeddings x.npy`, on `clustered` vectors of each size (64 dimensions, 2,000
 clusters at every size), medians of the rounds. "graph" is from the first vector read to index.hnsw written, "command"
@@ -11,6 +12,8 @@ the smallest size: at most 25 % more is promised, and that the peak of the large
 holds its interpreter, its libraries and what `shard_items` allows. The process that was started, which on one machine
 is Beam's runner and holds every shuffle, may grow: on a cluster that is the cluster's work. Memory as in
 `benchmarks/processes.py`.
+
+With `--kind stages` the cost model of all stages (`benchmarks/stage_costs.py`): fitted on two sizes, tried on a third.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import stage_costs
 from benchmarks.data import CLUSTERS, DIMENSIONS, clustered
 from benchmarks.ruiji import PROGRAM, build_version
 from benchmarks.tables import (
@@ -40,6 +44,8 @@ from benchmarks.tables import (
 COST_GROWTH = 0.25
 MEMORY_GROWTH = 0.10
 _WARM_UP_ITEMS = 2_000
+# Of each kind: sizes, shard_items. Where lines are fitted, the smallest size has several shards too.
+_DEFAULTS = {"growth": ("100000,300000,1000000", 25_000), "stages": ("10000,100000,1000000", 5_000)}
 
 
 @dataclass(frozen=True)
@@ -199,14 +205,18 @@ def verdict(kept: bool | None) -> str:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Cost of an item and memory of a worker as the catalog grows.")
-    parser.add_argument("--sizes", default="100000,300000,1000000", help="numbers of items, smallest first")
-    parser.add_argument("--shard-items", type=int, default=25_000, help="index.shard_items at every size")
+    parser.add_argument("--kind", choices=tuple(_DEFAULTS), default="growth", help="the index alone, or every stage")
+    parser.add_argument("--sizes", help="numbers of items, smallest first")
+    parser.add_argument("--shard-items", type=int, help="index.shard_items at every size")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each size")
     parser.add_argument("--threads", type=int, default=2, help="worker processes")
     parser.add_argument("--seed", type=int, default=0, help="of the vectors")
     parser.add_argument("--workdir", type=Path, default=Path("work/benchmarks"), help="for the files of a run")
     parser.add_argument("--json", type=Path, help="file for all figures")
-    return parser.parse_args(argv)
+    given = parser.parse_args(argv)
+    sizes, shard_items = _DEFAULTS[given.kind]
+    given.sizes, given.shard_items = given.sizes or sizes, given.shard_items or shard_items
+    return given
 
 
 def run(plan: Plan, workdir: Path) -> list[Size]:
@@ -220,6 +230,8 @@ def run(plan: Plan, workdir: Path) -> list[Size]:
 def main(argv: Sequence[str]) -> None:
     """Runs the benchmark."""
     given = parse(argv)
+    if given.kind == "stages":
+        return run_stages(given)
     plan = Plan(
         tuple(sorted(int(size) for size in given.sizes.split(","))),
         given.shard_items,
@@ -232,9 +244,21 @@ def main(argv: Sequence[str]) -> None:
     section("Sizes", sizes_table(sizes))
     found = verdicts(sizes)
     section("Verdict", *(f"- {name}: {verdict(kept)}" for name, kept in found.items()))
-    write_json(
-        given.json, {"machine": machine, "plan": asdict(plan), "sizes": [asdict(s) for s in sizes], "verdicts": found}
-    )
+    figures = {"machine": machine, "plan": asdict(plan), "sizes": [asdict(s) for s in sizes], "verdicts": found}
+    return write_json(given.json, figures)
+
+
+def run_stages(given: argparse.Namespace) -> None:
+    """Fits the cost model and tries it."""
+    given.workdir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=given.workdir) as folder:
+        costs = stage_costs.measure(given, Path(folder))
+    machine, found = describe_machine(), stage_costs.verdicts(costs)
+    section(f"Stages, shard_items {given.shard_items:,}", machine_line(machine), "", stage_costs.model_table(costs))
+    section("Predicted and measured", stage_costs.trial_table(costs))
+    section("Carried on", stage_costs.carried_table(costs), "", stage_costs.sizes_table())
+    section("Verdict", *(f"- {name}: {verdict(kept)}" for name, kept in found.items()))
+    write_json(given.json, {"machine": machine, **stage_costs.figures_of(costs), "verdicts": found})
 
 
 if __name__ == "__main__":
