@@ -54,9 +54,10 @@ class Main:
         Raises:
             UsageError: workers would not see the working directory, where that is looked at (`anywhere` is false).
         """
-        from sim_transforms.options import check_reach
+        from sim_transforms.options import check_reach, name_job
 
         options = self._options(settings.beam)
+        name_job(options, f"ruiji-{settings.name}-{self.arguments.command}")
         if not anywhere:
             check_reach(options, bool(settings.beam.get("shared_filesystem")), settings.workdir)
         return options

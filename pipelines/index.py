@@ -28,6 +28,7 @@ from sim_transforms.publish_version import (
 )
 from sim_transforms.records.clips import SOURCE_ID, sound_of
 from sim_transforms.records.manifests import ModelManifest
+from sim_transforms.resource_hints import asking
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store
 from sim_transforms.worker_usage import peak_rss_bytes
@@ -35,9 +36,10 @@ from sim_transforms.worker_usage import peak_rss_bytes
 
 def build_index(given: IndexInput, scratch: Path, settings: IndexSettings, options: PipelineOptions) -> IndexResult:
     """Builds the parts of the index under the empty folder `scratch`."""
+    hints = asking(options).index(given.source.items, given.source.dimension, settings)
     with beam.Pipeline(options=options) as pipeline:
         pieces = pipeline | "Pieces" >> beam.Create(given.source.pieces)
-        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings, runs_here(options))
+        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings, runs_here(options), hints)
     return collect_index(str(scratch), given)
 
 

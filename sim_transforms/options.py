@@ -6,13 +6,27 @@ Beam itself only warns of a flag that it does not know and goes on without it.
 import argparse
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from sim_transforms.errors import ConfigError, UsageError
 from sim_transforms.quality.estimate import Workers
+
+_ACCELERATOR = re.compile(r"type:[a-z0-9-]+;count:\d+(;[a-z0-9_:-]+)*")
+
+
+class RuijiOptions(PipelineOptions):
+    """Ours, beside Beam's: they stand in the `beam` section and on the command line as Beam's do."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: Any) -> None:
+        parser.add_argument(
+            "--embed_accelerator",
+            help="of the machines that embed, on Dataflow: type:nvidia-tesla-t4;count:1;install-nvidia-driver",
+        )
 
 
 def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags: Sequence[str]) -> PipelineOptions:
@@ -24,7 +38,7 @@ def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags
         own_flags: of the command, for spelling suggestions.
 
     Raises:
-        UsageError: a flag that no PipelineOptions class knows, with the nearest spelling.
+        UsageError: a flag that no PipelineOptions class knows, with the nearest spelling; no accelerator.
         ConfigError: the same for a key of the section.
     """
     known = _known_flags()
@@ -33,7 +47,25 @@ def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags
     given = [*configured, *flags]
     if not any(flag.split("=")[0] == "--runner" for flag in given):
         given = [*_local_defaults(), *given]
-    return PipelineOptions(given)
+    options = PipelineOptions(given)
+    _check_accelerator(options.view_as(RuijiOptions).embed_accelerator)
+    return options
+
+
+def name_job(options: PipelineOptions, name: str) -> None:
+    """Names the jobs of a run on Dataflow, where nobody has: by 63 letters, digits and hyphens, a letter first."""
+    chosen = options.view_as(GoogleCloudOptions)
+    if runner_of(options) == "DataflowRunner" and not chosen.job_name:
+        chosen.job_name = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
+
+
+def _check_accelerator(given: str | None) -> None:
+    """Dataflow would say so when the machines are to start, after the stages before."""
+    if given is not None and not _ACCELERATOR.fullmatch(given):
+        raise UsageError(
+            f"beam.embed_accelerator: found {given!r}; expected a form like "
+            "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
+        )
 
 
 def runner_of(options: PipelineOptions) -> str:
@@ -42,12 +74,30 @@ def runner_of(options: PipelineOptions) -> str:
 
 
 def threads_of_worker(options: PipelineOptions) -> int:
-    """Threads for one worker process, so that the processes on this machine do not fight for its cores."""
+    """Threads for one worker process, so that the processes on its machine do not fight for its cores."""
     chosen = options.get_all_options()
+    if runner_of(options) == "DataflowRunner":
+        cores = cores_of_machine(chosen.get("machine_type"))
+        return cores if shares_process(chosen) else 1
     cores = os.cpu_count() or 1
     if chosen.get("direct_running_mode") != "multi_processing":
         return cores
     return max(1, cores // max(1, int(chosen.get("direct_num_workers") or cores)))
+
+
+def shares_process(chosen: Mapping[str, Any]) -> bool:
+    """Whether the cores of a Dataflow worker share one SDK process; else each core has its own."""
+    return "no_use_multiple_sdk_containers" in (chosen.get("experiments") or ())
+
+
+def cores_of_machine(machine_type: str | None) -> int:
+    """Cores of a Compute Engine machine type, as its name says: n2-standard-8, custom-4-16384; 2 where it does not."""
+    found = re.search(r"-(\d+)(?:-\d+)?(?:-ext|-lssd)?$", machine_type or "")
+    return int(found[1]) if found else _CORES
+
+
+# Of a machine that Dataflow chooses.
+_CORES = 2
 
 
 def workers_of(options: PipelineOptions) -> Workers:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sim_transforms.embedding.saved_model import batch_size
 from sim_transforms.errors import NotFound, RuijiError
-from sim_transforms.quality.estimate import Inputs, worker_bytes
+from sim_transforms.quality.estimate import ROW_BYTES, Inputs, worker_bytes
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import Settings
@@ -23,8 +23,6 @@ Status = Literal["ok", "warning", "failed"]
 MOST_ELEMENT_BYTES = 10_000_000
 _WAIT_SECONDS = 5.0
 _GIB = 2**30
-# Of an item's id and metadata, roughly: vectors and links are what counts.
-_ROW_BYTES = 64.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def expected_worker_bytes(settings: Settings) -> int | None:
         items = ExamplesManifest.load(Path(settings.workdir) / "examples").items
     except NotFound:
         return None
-    inputs = Inputs(items=items, dimension=settings.train.embedding_size, row_bytes=_ROW_BYTES, embeddings_bytes=0)
+    inputs = Inputs(items=items, dimension=settings.train.embedding_size, row_bytes=ROW_BYTES, embeddings_bytes=0)
     return max(worker_bytes(inputs, settings.index).values())
 
 
