@@ -5,7 +5,6 @@ ruiji reindex --config configs/digits.yaml --reread --json
 """
 
 import shutil
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -347,9 +346,3 @@ def _text(result: dict[str, Any]) -> str:
         f"index      {result['how']}, recall@10 {result['recall_at_10']} at ef_search {result['ef_search']}\n"
         f"version    {result['version']}"
     )
-
-
-if __name__ == "__main__":  # what a launcher of Dataflow Flex Templates starts
-    from pipelines.cli import main
-
-    sys.exit(main(["reindex", *sys.argv[1:]]))
