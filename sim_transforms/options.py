@@ -34,7 +34,7 @@ def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags
 
     Args:
         flags: from the command line, after our own have been taken out.
-        section: `beam` of the configuration: option names without dashes; `shared_filesystem` is ours.
+        section: `beam` of the configuration: option names without dashes; `shared_filesystem` is ours and no option.
         own_flags: of the command, for spelling suggestions.
 
     Raises:
@@ -108,7 +108,9 @@ def workers_of(options: PipelineOptions) -> Workers:
             return Workers(count=1, local=True, in_process=True)
         return Workers(count=int(chosen.get("direct_num_workers") or os.cpu_count() or 1), local=True)
     counts = [chosen.get(name) for name in ("max_num_workers", "num_workers", "parallelism")]
-    return Workers(count=max(1, *(int(count or 0) for count in counts)), local=False)
+    machines = max(1, *(int(count or 0) for count in counts))
+    of_dataflow = runner_of(options) == "DataflowRunner" and not shares_process(chosen)
+    return Workers(count=machines * (cores_of_machine(chosen.get("machine_type")) if of_dataflow else 1), local=False)
 
 
 _LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
@@ -206,13 +208,14 @@ def _flags_of(section: Mapping[str, Any], known: argparse.ArgumentParser) -> lis
             near = difflib.get_close_matches(f"--{name}", list(known._option_string_actions), n=1, cutoff=0.5)
             hint = f"did you mean {near[0][2:]!r}? " if near else ""
             raise ConfigError("configuration", f"beam.{name}", "no Beam pipeline option", f"{hint}see Beam's options")
-        flags += _flag(name, value)
+        flags += _flag(name, value, known)
     return flags
 
 
-def _flag(name: str, value: Any) -> list[str]:
+def _flag(name: str, value: Any, known: argparse.ArgumentParser) -> list[str]:
     if isinstance(value, bool):
-        return [f"--{name}"] if value else []
+        shown = f"--{name}" if value else f"--no_{name}"
+        return [shown] if value or shown in known._option_string_actions else []
     if isinstance(value, (list, tuple)):
         return [f"--{name}={v}" for v in value]
     return [f"--{name}={value}"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sim_transforms.errors import ConfigError, UsageError
-from sim_transforms.options import cores_of_machine, name_job, pipeline_options, threads_of_worker
+from sim_transforms.options import cores_of_machine, name_job, pipeline_options, threads_of_worker, workers_of
 from sim_transforms.quality.estimate import BASE_BYTES, ROW_BYTES, Inputs, embed_bytes, worker_bytes
 from sim_transforms.resource_hints import GIB, NO_HINTS, SYSTEM_BYTES, Asking, asking
 from sim_transforms.settings.stages import IndexSettings
@@ -104,6 +104,14 @@ def test_tensorflow_has_the_cores_of_its_process_not_of_the_launching_machine() 
     assert threads_of_worker(pipeline_options([*DATAFLOW, *alone], {}, [])) == 16
 
 
+def test_workers_are_the_processes_of_all_machines() -> None:
+    machines = ("--max_num_workers=5", "--machine_type=n2-standard-8")
+    assert workers_of(pipeline_options([*DATAFLOW, *machines], {}, [])).count == 40
+    alone = (*machines, "--experiments=no_use_multiple_sdk_containers")
+    assert workers_of(pipeline_options([*DATAFLOW, *alone], {}, [])).count == 5
+    assert workers_of(pipeline_options(["--runner=FlinkRunner", "--parallelism=6"], {}, [])).count == 6
+
+
 def test_jobs_are_named_by_catalog_and_command_where_nobody_has() -> None:
     options = pipeline_options(DATAFLOW, {}, [])
     name_job(options, f"ruiji-Pets & Friends_{'x' * 80}")
@@ -116,3 +124,9 @@ def test_jobs_are_named_by_catalog_and_command_where_nobody_has() -> None:
     here = pipeline_options([], {}, [])
     name_job(here, "ruiji-pets-run")
     assert here.get_all_options().get("job_name") is None
+
+
+def test_false_in_the_configuration_is_beams_flag_that_says_no() -> None:
+    assert pipeline_options([], {"use_public_ips": False}, []).get_all_options()["use_public_ips"] is False
+    assert pipeline_options([], {"use_public_ips": True}, []).get_all_options()["use_public_ips"] is True
+    assert pipeline_options([], {"streaming": False}, []).get_all_options()["streaming"] is False
