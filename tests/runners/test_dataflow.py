@@ -206,3 +206,31 @@ def test_template_stages_a_job_whose_worker_reindexes(
     work(pipeline)
     assert (tmp_path / "work" / "store" / "LATEST").read_text() != before
     assert len(list_versions(LocalStore(str(tmp_path / "work" / "store")))) == 2
+
+
+def _checked(dataflow: Dataflow, folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Name -> status of what `ruiji doctor` has looked at."""
+    config = ("--config", str(ROOT / "configs" / "dataflow.yaml"), "--workdir", str(folder / "work"))
+    where = ("--set", f"store={folder / 'store'}", "--set", "beam.service_account_email=", "--json")
+    main(["doctor", *config, *where, *dataflow.flags("doctor")])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return {check["name"]: check["status"] for check in told["checks"]}
+
+
+def test_doctor_asks_the_workers_by_a_small_job(
+    dataflow: Dataflow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataflow.works = True
+    dataflow.jobs.clear()
+    statuses = _checked(dataflow, tmp_path, capsys)
+    assert statuses["job"] == statuses["versions"] == statuses["shared files"] == "ok"
+    assert "failed" not in statuses.values()
+    assert [job.request["name"] for job in dataflow.jobs] == ["ruiji-digits-dataflow-doctor"]
+
+
+def test_doctor_tells_where_workers_do_not_see_the_working_directory(
+    dataflow: Dataflow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataflow.works = False  # a job that is done, and has left nothing where the command looks
+    statuses = _checked(dataflow, tmp_path, capsys)
+    assert statuses["shared files"] == "failed"
