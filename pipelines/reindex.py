@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines._main import Main
 from pipelines.embed import embed
-from pipelines.next_version import NextVersion, job_name, lease_file, options_for
+from pipelines.next_version import NextVersion, cache_of_workers, job_name, lease_file, options_for
 from pipelines.preprocess import write_examples
 from pipelines.run import Runner
 from pipelines.stages import Stages
@@ -119,7 +119,7 @@ class Reindex:
         self._scratch, self._lease = held
         self._options: PipelineOptions = main.options(settings)
         self._model = ModelManifest.load(stages.model)
-        self._opened: Opened = open_latest(settings.store)
+        self._opened: Opened = open_latest(settings.store, cache_of_workers(self._options, self._scratch))
         self._manifest: VersionManifest = self._opened.manifest
         self._store: ObjectStore = open_store(settings.store)
         self._plan = plan_catalog(stages.source(), settings.catalog.allow_outside, stages.files())

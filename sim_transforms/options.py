@@ -132,7 +132,7 @@ def check_reach(options: PipelineOptions, shared: bool, folder: str) -> None:
     Raises:
         UsageError: the workers are on other machines, and nobody has said that they see the folder.
     """
-    if shared or _workers_are_here(options):
+    if shared or workers_are_here(options):
         return
     raise UsageError(
         f"--runner={runner_of(options)}: its workers may be on other machines, and read and write {folder}: put the "
@@ -140,8 +140,8 @@ def check_reach(options: PipelineOptions, shared: bool, folder: str) -> None:
     )
 
 
-def _workers_are_here(options: PipelineOptions) -> bool:
-    """Whether they are this process, or started by it on this machine."""
+def workers_are_here(options: PipelineOptions) -> bool:
+    """Whether workers are this process, or started by it on this machine."""
     chosen, runner = options.get_all_options(), runner_of(options)
     if runner in _LOCAL_RUNNERS or runner == "SwitchingDirectRunner" or chosen.get("environment_type") == "LOOPBACK":
         return True

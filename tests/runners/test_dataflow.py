@@ -16,6 +16,7 @@ import pytest
 from google.cloud.storage import Client
 
 from pipelines.cli import main
+from sim_transforms.storage.gcs import GcsStore
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import list_versions
 from tests.contracts.gcs_server import BUCKET
@@ -234,3 +235,27 @@ def test_doctor_tells_where_workers_do_not_see_the_working_directory(
     dataflow.works = False  # a job that is done, and has left nothing where the command looks
     statuses = _checked(dataflow, tmp_path, capsys)
     assert statuses["shared files"] == "failed"
+
+
+def test_workers_find_a_remote_version_in_the_working_directory(
+    dataflow: Dataflow, run_alone: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A patch maps the published file: no worker of another machine sees the cache of who runs the command."""
+    config, alone = run_alone
+    shutil.copytree(alone, tmp_path / "work", ignore=shutil.ignore_patterns("store"))
+    store = GcsStore(f"gs://{BUCKET}/remote", patience_seconds=20)
+    for name, data in published_bytes(alone / "store").items():
+        store.write(name, data)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    smaller = config.parent / "media" / "fewer.csv"
+    smaller.write_text("\n".join((config.parent / "media" / "small.csv").read_text().splitlines()[:-3]) + "\n")
+    dataflow.works = True
+    dataflow.jobs.clear()
+    where = ("--config", str(config), "--workdir", str(tmp_path / "work"), "--store", store.url)
+    given = (*where, "--set", f"catalog.source={smaller}", *SHARED)
+    assert main(["reindex", *given, *dataflow.flags("reindex")]) == 0
+    assert len(list_versions(store)) == 2
+    assert [job.error for job in dataflow.jobs] == ["", ""]  # compared, patched
+    assert not (tmp_path / "cache").exists()
+    for job in dataflow.jobs:
+        assert str(tmp_path / "cache").encode() not in job.pipeline.SerializeToString()
