@@ -33,6 +33,7 @@ from sim_transforms.publish_patch import (
 from sim_transforms.publish_version import assemble_version, make_manifest, write_timings
 from sim_transforms.rebuild_version import write_live_embeddings
 from sim_transforms.records.manifests import RowRange
+from sim_transforms.resource_hints import asking
 from sim_transforms.settings.stages import Settings
 from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.leases import KeptLease
@@ -150,8 +151,10 @@ class NextVersion:
         write_patched_items(before / _ITEMS, folder / _ITEMS, change, planned.rows)
         asked = ask(planned, folder / _ITEMS, settings.index)
         options = options_for(self.main, settings, manifest.items)
+        patching = PatchVersion(planned.plan, asked, runs_here(options))
+        hints = asking(options).index(manifest.items, manifest.dimension, settings.index).shards
         with beam.Pipeline(options=options) as pipeline:
-            pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(options))
+            pipeline | "PatchVersion" >> patching.with_resource_hints(**hints)
         sizes = assemble_patch(folder, before, planned)
         timings = {"patch_seconds": round(time.monotonic() - began, 3)}
         # Measured against the target of now, which may be another than the version's.

@@ -256,6 +256,9 @@ def test_workers_find_a_remote_version_in_the_working_directory(
     assert main(["reindex", *given, *dataflow.flags("reindex")]) == 0
     assert len(list_versions(store)) == 2
     assert [job.error for job in dataflow.jobs] == ["", ""]  # compared, patched
+    patching = {name: found for name, found in dataflow.jobs[1].hints().items() if name.startswith("PatchVersion")}
+    assert {"PatchVersion/Patch", "PatchVersion/Finish", "PatchVersion/Records"} <= set(patching)
+    assert all("min_ram_bytes" in found for found in patching.values())
     assert not (tmp_path / "cache").exists()
     for job in dataflow.jobs:
         assert str(tmp_path / "cache").encode() not in job.pipeline.SerializeToString()
