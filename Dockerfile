@@ -40,7 +40,8 @@ COPY trainer ./source/trainer
 RUN pip install --no-deps --no-build-isolation ./source \
     && rm -r source \
     && pip check \
-    && ruiji --help > /dev/null
+    && ruiji --help > /dev/null \
+    && python -c "import av, nmslib, numba, pyvips, sklearn, soundfile, soxr, tensorflow_transform.beam"
 
 COPY --from=beam /opt/apache/beam /opt/apache/beam
 COPY --from=launcher /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
