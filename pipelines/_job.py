@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -47,14 +48,21 @@ class Job(beam.Pipeline):
 
     def run(self, test_runner_api: bool | str = "AUTO") -> Any:
         """Launches it; the result's `wait_until_finish` watches."""
-        cloud = self.options.view_as(GoogleCloudOptions)
-        given = cloud.job_name
-        cloud.job_name = f"{given or 'ruiji'}-{self._name}"
-        try:
+        with named(self._name, self.options):
             result = super().run(test_runner_api)
-        finally:
-            cloud.job_name = given
         return result if self._here else _Watched(self._name, result, self.options)
+
+
+@contextmanager
+def named(name: str, options: PipelineOptions) -> Iterator[None]:
+    """Jobs that are launched meanwhile have `name` behind `--job_name`."""
+    cloud = options.view_as(GoogleCloudOptions)
+    given = cloud.job_name
+    cloud.job_name = f"{given or 'ruiji'}-{name}"
+    try:
+        yield
+    finally:
+        cloud.job_name = given
 
 
 class _Watched:

@@ -12,6 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
+from pipelines._job import named
 from pipelines._main import Main
 from sim_transforms.commands.doctor import (
     Check,
@@ -101,7 +102,8 @@ def _workers(settings: Settings, options: PipelineOptions, seconds: float) -> li
             pipeline = beam.Pipeline(options=options)
             facts = pipeline | "Numbers" >> beam.Create(range(_NUMBERS)) | "Probe" >> ProbeWorkers(str(token))
             facts | "HandBack" >> HandBack(str(rows))
-            result = pipeline.run()
+            with named("doctor", pipeline.options):
+                result = pipeline.run()
             result.wait_until_finish(duration=int(seconds * 1000))
             if result.state != PipelineState.DONE:
                 result.cancel()

@@ -7,7 +7,7 @@ ruiji forget digit-0007 digit-0008 --config configs/digits.yaml --within 24 --js
 from pathlib import Path
 
 from pipelines._main import Main
-from pipelines.next_version import NextVersion, job_name, lease_file
+from pipelines.next_version import NextVersion, cache_of_workers, job_name, lease_file
 from pipelines.stages import Stages
 from sim_transforms.commands.forget import (
     Published,
@@ -76,7 +76,8 @@ def _publish_without(main: Main, settings: Settings, held: tuple[Path, KeptLease
     rows = _rows(store, current, ids) if current is not None else {}
     if not rows:
         return Published(current, current, "unchanged", rows)
-    opened = open_latest(settings.store)
+    scratch, lease = held
+    opened = open_latest(settings.store, cache_of_workers(main.options(settings), scratch))
     # Once more: another job may have published since.
     rows = _rows(store, opened.version, ids)
     reason = (
@@ -84,7 +85,6 @@ def _publish_without(main: Main, settings: Settings, held: tuple[Path, KeptLease
         if shown_by_centroid(opened.folder, opened.manifest, rows)
         else None
     )
-    scratch, lease = held
     chosen = settings_of_version(opened.manifest, settings)
     following = NextVersion(opened, store, chosen, scratch, main, lease)
     how, version = following.publish(withdrawal(opened.manifest, rows), reason)

@@ -31,6 +31,7 @@ from sim_transforms.publish_version import (
 )
 from sim_transforms.records.clips import SOURCE_ID, sound_of
 from sim_transforms.records.manifests import ModelManifest
+from sim_transforms.resource_hints import asking
 from sim_transforms.runs.tally import every_second
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store
@@ -46,9 +47,10 @@ def build_index(
 ) -> IndexResult:
     """Builds the parts of the index under the empty folder `scratch`."""
     show = progress or no_progress
+    hints = asking(options).index(given.source.items, given.source.dimension, settings)
     with every_second(partial(_show, scratch, show)), Job("index", options) as pipeline:
         pieces = pipeline | "Pieces" >> beam.Create(given.source.pieces)
-        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings, runs_here(options))
+        pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings, runs_here(options), hints)
     return collect_index(str(scratch), given)
 
 

@@ -18,7 +18,7 @@ from pipelines.index import build_index
 from sim_transforms.commands.published import Opened
 from sim_transforms.errors import RecallError
 from sim_transforms.index_input import open_embeddings
-from sim_transforms.options import pipeline_options, runs_here
+from sim_transforms.options import pipeline_options, runs_here, workers_are_here
 from sim_transforms.patch_version import PatchVersion, plan_patch, read_exact
 from sim_transforms.publish_patch import (
     CatalogChange,
@@ -33,7 +33,9 @@ from sim_transforms.publish_patch import (
 from sim_transforms.publish_version import assemble_version, make_manifest, write_timings
 from sim_transforms.rebuild_version import write_live_embeddings
 from sim_transforms.records.manifests import RowRange
+from sim_transforms.resource_hints import asking
 from sim_transforms.settings.stages import Settings
+from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.leases import KeptLease
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.versions import publish
@@ -62,6 +64,14 @@ def options_for(main: Main, settings: Settings, items: int) -> PipelineOptions:
     if items > _LIGHT_ITEMS or main.beam_flags or settings.beam:
         return main.options(settings)
     return pipeline_options(["--runner=FnApiRunner", "--direct_running_mode=in_memory"], {}, [])
+
+
+def cache_of_workers(options: PipelineOptions, scratch: Path) -> VersionCache | None:
+    """Where a remote version's files are brought for a job that maps them; null for the user's own cache.
+
+    Workers on other machines see the working directory, in which `scratch` lies, and no user's cache.
+    """
+    return None if workers_are_here(options) else VersionCache(scratch / "cache")
 
 
 @dataclass(frozen=True)
@@ -141,8 +151,10 @@ class NextVersion:
         write_patched_items(before / _ITEMS, folder / _ITEMS, change, planned.rows)
         asked = ask(planned, folder / _ITEMS, settings.index)
         options = options_for(self.main, settings, manifest.items)
+        patching = PatchVersion(planned.plan, asked, runs_here(options))
+        hints = asking(options).index(manifest.items, manifest.dimension, settings.index).shards
         with Job("patch", options) as pipeline:
-            pipeline | "PatchVersion" >> PatchVersion(planned.plan, asked, runs_here(options))
+            pipeline | "PatchVersion" >> patching.with_resource_hints(**hints)
         sizes = assemble_patch(folder, before, planned)
         timings = {"patch_seconds": round(time.monotonic() - began, 3)}
         # Measured against the target of now, which may be another than the version's.

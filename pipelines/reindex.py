@@ -5,7 +5,6 @@ ruiji reindex --config configs/digits.yaml --reread --json
 """
 
 import shutil
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines._job import Job
 from pipelines._main import Main
 from pipelines.embed import embed
-from pipelines.next_version import NextVersion, job_name, lease_file, options_for
+from pipelines.next_version import NextVersion, cache_of_workers, job_name, lease_file, options_for
 from pipelines.preprocess import write_examples
 from pipelines.run import Runner
 from pipelines.stages import Stages
@@ -120,7 +119,7 @@ class Reindex:
         self._scratch, self._lease = held
         self._options: PipelineOptions = main.options(settings)
         self._model = ModelManifest.load(stages.model)
-        self._opened: Opened = open_latest(settings.store)
+        self._opened: Opened = open_latest(settings.store, cache_of_workers(self._options, self._scratch))
         self._manifest: VersionManifest = self._opened.manifest
         self._store: ObjectStore = open_store(settings.store)
         self._plan = plan_catalog(stages.source(), settings.catalog.allow_outside, stages.files())
@@ -345,9 +344,3 @@ def _text(result: dict[str, Any]) -> str:
         f"index      {result['how']}, recall@10 {result['recall_at_10']} at ef_search {result['ef_search']}\n"
         f"version    {result['version']}"
     )
-
-
-if __name__ == "__main__":  # what a launcher of Dataflow Flex Templates starts
-    from pipelines.cli import main
-
-    sys.exit(main(["reindex", *sys.argv[1:]]))

@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import apache_beam as beam
@@ -18,6 +18,7 @@ from sim_transforms.hnsw.partition import Partition, centroid_of, shard_cap, spl
 from sim_transforms.hnsw.spaces import longest_of, space_of
 from sim_transforms.records.arrays import load_arrays
 from sim_transforms.records.batches import Array, ShardFile, ShardKey, ShardPlan, vectors_of
+from sim_transforms.resource_hints import Hints
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file
 
@@ -35,6 +36,7 @@ class AssignShards(beam.PTransform):
         items: number of items in all, known before launch.
         settings: of the index.
         spill: folder where grouped vectors wait, or null (`group_in_files`).
+        hints: of the step that holds a group.
     """
 
     partition: beam.pvalue.AsSingleton
@@ -42,6 +44,7 @@ class AssignShards(beam.PTransform):
     items: int
     settings: IndexSettings
     spill: str | None = None
+    hints: Hints = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -53,7 +56,8 @@ class AssignShards(beam.PTransform):
             batches
             | "Assign" >> beam.FlatMap(assign_groups, self.partition, self.settings.space)
             | "GroupItems" >> GroupInFiles(self.spill)
-            | "SplitAndWrite" >> beam.FlatMap(write_group, self.output, cap, self.settings)
+            | "SplitAndWrite"
+            >> beam.FlatMap(write_group, self.output, cap, self.settings).with_resource_hints(**self.hints)
         )
 
 

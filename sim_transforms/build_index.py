@@ -26,6 +26,7 @@ from sim_transforms.records.items import FailedItem
 from sim_transforms.records.ledger import LedgerEntry, LedgerTotals, balance
 from sim_transforms.records.manifests import EmbeddingsManifest, ShardRecall
 from sim_transforms.records.vectors import VectorPiece
+from sim_transforms.resource_hints import NO_HINTS, IndexHints
 from sim_transforms.route_shards import RouteShards
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.worker_usage import PeakOfWorkers, SharesOfWorkers, WorkerPeak, WorkerShare, worker_peak
@@ -42,12 +43,15 @@ class BuildIndex(beam.PTransform):
         scratch: folder that all workers share, empty.
         settings: of the index.
         spill: whether what meets at a shard waits in files under `scratch` (`group_in_files`).
+        hints: of the stages that hold a shard or more; they begin behind a shuffle, so that no vector is shuffled for
+            their sake.
     """
 
     given: IndexInput
     scratch: str
     settings: IndexSettings
     spill: bool = False
+    hints: IndexHints = NO_HINTS
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -56,38 +60,42 @@ class BuildIndex(beam.PTransform):
 
     def expand(self, pieces: beam.PCollection[VectorPiece]) -> beam.PCollection[str]:
         """Chains the stages of the design page."""
-        settings, given = self.settings, self.given
+        settings, given, hints = self.settings, self.given, self.hints
         items, dimension = given.source.items, given.source.dimension
         reader = ReadEmbeddings(settings.space, dimension, given.is_foreign, given.ids_may_repeat)
         read = pieces | "ReadEmbeddings" >> reader
         began = read.batches | "Began" >> beam.Map(time_now)
-        partition = read.batches | "FitPartition" >> FitPartition(items, settings)
+        partition = read.batches | "FitPartition" >> FitPartition(items, settings, hints.partition)
         again = self._unless_repeated(pieces, read[IDS]) | "ReadAgain" >> ReadKept(settings.space, dimension)
         files = again | "AssignShards" >> AssignShards(
-            beam.pvalue.AsSingleton(partition), self.scratch, items, settings, self._spill_folder()
+            beam.pvalue.AsSingleton(partition), self.scratch, items, settings, self._spill_folder(), hints.shards
         )
         plans = files | "GatherShards" >> beam.combiners.ToList() | "PlanShards" >> beam.Map(plan_shards)
         planned, known = plans | "EachShard" >> beam.FlatMap(list), beam.pvalue.AsSingleton(plans)
-        built = planned | "BuildShards" >> BuildShards(settings)
+        built = planned | "BuildShards" >> BuildShards(settings).with_resource_hints(**hints.shards)
         made = self._routed(built) if settings.layout == "routed" else self._merged(built, known)
         ended = made | "Ended" >> beam.Map(time_now)
         # Measured when the files are made, so that the graph's own time is not mixed with it.
         done = made | "Made" >> beam.Reshuffle()
         live = beam.pvalue.AsSingleton(plans | "CountItems" >> beam.Map(count_items))
-        exact = done | "MeasureRecall" >> MeasureRecall(live, settings.recall_queries, K, settings.space, settings.seed)
-        alone = done | "MeasureShards" >> MeasureShards(settings, K)
+        recall = MeasureRecall(live, settings.recall_queries, K, settings.space, settings.seed)
+        exact = done | "MeasureRecall" >> recall.with_resource_hints(**hints.shards)
+        alone = done | "MeasureShards" >> MeasureShards(settings, K).with_resource_hints(**hints.shards)
         for name in (FAILED, LEDGER, DIGESTS):
             _hand_back(self.scratch, read[name], name)
         for name, moments in (("began", began), ("ended", ended)):
             _hand_back(self.scratch, moments, name)
         stages = {"assign": files, "build": built, "merge": made, "measure": alone}
-        peaks = [done | f"Peak {stage}" >> beam.Map(peak_after, stage) for stage, done in stages.items()]
-        reports = peaks | "Peaks" >> beam.Flatten()
+        reports = [self._peak(stage, done) for stage, done in stages.items()] | "Peaks" >> beam.Flatten()
         _hand_back(self.scratch, reports | PeakOfWorkers(), "peaks")
         _hand_back(self.scratch, reports | SharesOfWorkers(), "shares")
         exact | "HandBackExact" >> HandBack(_path(self.scratch, "exact"), key=unordered)
         alone | "HandBackAlone" >> HandBack(_path(self.scratch, "alone"), key=_by_shard)
         return made | "HandBackPlans" >> HandBack(_path(self.scratch, "plans"), key=_by_number)
+
+    def _peak(self, stage: str, done: beam.PCollection) -> beam.PCollection[WorkerPeak]:
+        """Hints as of the stage, so that it is the stage's own process that tells."""
+        return done | f"Peak {stage}" >> beam.Map(peak_after, stage).with_resource_hints(**self.hints.shards)
 
     def _unless_repeated(self, pieces: beam.PCollection, ids: beam.PCollection) -> beam.PCollection:
         if not self.given.ids_may_repeat:
@@ -97,15 +105,20 @@ class BuildIndex(beam.PTransform):
         return pieces | "UnlessRepeated" >> beam.FlatMap(unless_repeated, beam.pvalue.AsIter(repeats))
 
     def _merged(self, built: beam.PCollection, known: beam.pvalue.AsSingleton) -> Any:
-        spill = self._spill_folder()
-        merge = MergeShards(self.scratch, known, self.given.source.dimension, self.settings, spill)
-        return built | "LinkShards" >> LinkShards(known, self.settings, spill) | "MergeShards" >> merge
+        spill, hints = self._spill_folder(), self.hints
+        merge = MergeShards(self.scratch, known, self.given.source.dimension, self.settings, spill, hints.upper)
+        return (
+            built
+            | "LinkShards" >> LinkShards(known, self.settings, spill).with_resource_hints(**hints.shards)
+            | "MergeShards" >> merge.with_resource_hints(**hints.shards)
+        )
 
     def _spill_folder(self) -> str | None:
         return self.scratch if self.spill else None
 
     def _routed(self, built: beam.PCollection) -> Any:
-        return built | "RouteShards" >> RouteShards(self.scratch, self.settings)
+        route = RouteShards(self.scratch, self.settings).with_resource_hints(**self.hints.shards)
+        return built | "RouteShards" >> route
 
 
 def peak_after(_: Any, stage: str) -> WorkerPeak:

@@ -6,7 +6,7 @@ again: TensorFlow's outputs change in their last bits with the shape of the batc
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from sim_transforms.counters import count
 from sim_transforms.embedding.saved_model import SavedModelEmbedder, batch_size
@@ -22,6 +23,7 @@ from sim_transforms.features.example_format import decode_example
 from sim_transforms.records.batches import EmbeddedBatch, ExampleBatch, column_of, embeddings_schema
 from sim_transforms.records.ledger import LedgerEntry
 from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.resource_hints import Hints, asking
 from sim_transforms.runs.tally import Tally
 from sim_transforms.storage.files import replace_file
 from sim_transforms.storage.tfrecord import read_records
@@ -39,6 +41,7 @@ class EmbedExamples(beam.PTransform):
         dimension: of the model's vectors.
         intra_op_threads: of TensorFlow in each worker process.
         tally: folder for progress (`runs.tally`), "" for none.
+        hints: of the steps from a shard's number to its vectors, so that media stay in the process that reads them.
     """
 
     examples: str
@@ -48,6 +51,7 @@ class EmbedExamples(beam.PTransform):
     dimension: int
     intra_op_threads: int
     tally: str = ""
+    hints: Hints = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -55,16 +59,23 @@ class EmbedExamples(beam.PTransform):
     def expand(self, shards: beam.PCollection[int]) -> beam.PCollection[LedgerEntry]:
         """Chains reading, inference and writing."""
         size = batch_size(self.manifest.media)
+        read = beam.FlatMap(read_batches, self.examples, self.manifest, size, self.tally)
+        run = RunInference(EmbedderHandler(self.model, self.intra_op_threads))
         written = (
             shards
             | "Spread" >> beam.Reshuffle()
-            | "ReadBatches" >> beam.FlatMap(read_batches, self.examples, self.manifest, size, self.tally)
-            | "Embed" >> RunInference(EmbedderHandler(self.model, self.intra_op_threads))
-            | "KeyByShard" >> beam.Map(_key_by_shard)
+            | "ReadBatches" >> read.with_resource_hints(**self.hints)
+            | "Embed" >> run.with_resource_hints(**self.hints)
+            | "KeyByShard" >> beam.Map(_key_by_shard).with_resource_hints(**self.hints)
             | "GroupByShard" >> beam.GroupByKey()
         )
         schema = embeddings_schema(self.dimension, self.manifest.metadata_columns)
         return written | "Write" >> beam.Map(write_embeddings, self.output, self.manifest.shards, schema)
+
+
+def embedding_hints(options: PipelineOptions, model: Path, manifest: ExamplesManifest) -> Hints:
+    """What the runner is asked for where a model embeds examples."""
+    return asking(options).embedding(model, batch_size(manifest.media) * manifest.media.item_bytes)
 
 
 def read_batches(
@@ -101,7 +112,11 @@ class EmbedderHandler(ModelHandler[ExampleBatch, PredictionResult, SavedModelEmb
         self._intra_op_threads = intra_op_threads
 
     def load_model(self) -> SavedModelEmbedder:
-        """Loads once a process."""
+        """Loads once a process, whose threads share it.
+
+        A Dataflow worker has a process a core, so a machine holds the model as often as it has cores; its hints count
+        that, and TF_FORCE_GPU_ALLOW_GROWTH in the image lets the processes share an accelerator.
+        """
         return SavedModelEmbedder.load(self._model, self._intra_op_threads)
 
     def run_inference(

@@ -5,7 +5,7 @@ The sample holds some hundred items a cell whatever the size of the catalog, so 
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow as pa
 from sim_transforms.hnsw.partition import Partition, fit_partition, sample_size, shard_cap
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.records.batches import vectors_of
+from sim_transforms.resource_hints import Hints
 from sim_transforms.settings.stages import IndexSettings
 
 
@@ -24,10 +25,12 @@ class FitPartition(beam.PTransform):
     Attributes:
         items: number of items in all, known before launch.
         settings: of the index.
+        hints: of the step that holds the sample.
     """
 
     items: int
     settings: IndexSettings
+    hints: Hints = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -39,7 +42,7 @@ class FitPartition(beam.PTransform):
             batches
             | "Sample" >> beam.FlatMap(draw_sample, sample_share(self.items, cap), self.settings.seed)
             | "Gather" >> beam.combiners.ToList()
-            | "Fit" >> beam.Map(fit, self.items, cap, self.settings)
+            | "Fit" >> beam.Map(fit, self.items, cap, self.settings).with_resource_hints(**self.hints)
         )
 
 

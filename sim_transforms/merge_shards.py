@@ -6,7 +6,7 @@ about items / m of them, made by one worker.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,6 +25,7 @@ from sim_transforms.hnsw.upper import UpperLayers
 from sim_transforms.link_shards import load_linked, own_and_others
 from sim_transforms.records.arrays import map_array
 from sim_transforms.records.batches import Array, ShardPlan
+from sim_transforms.resource_hints import Hints
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.files import replace_file, write_file
 
@@ -39,6 +40,7 @@ class MergeShards(beam.PTransform):
         dimension: of the vectors.
         settings: of the index.
         spill: folder where answers wait, or null (`group_in_files`).
+        upper_hints: of the step that holds the upper layers.
     """
 
     parts: str
@@ -46,6 +48,7 @@ class MergeShards(beam.PTransform):
     dimension: int
     settings: IndexSettings
     spill: str | None = None
+    upper_hints: Hints = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -59,7 +62,8 @@ class MergeShards(beam.PTransform):
             merged.pipeline | "NoItems" >> beam.Create([no_upper_items(self.dimension)]),
         )
         gathered = pieces | "Pieces" >> beam.Flatten() | "Gather" >> GroupInFiles(self.spill)
-        upper = gathered | "Upper" >> beam.Map(make_upper, self.parts, self.settings)
+        making = beam.Map(make_upper, self.parts, self.settings).with_resource_hints(**self.upper_hints)
+        upper = gathered | "Upper" >> making
         header = upper | "Header" >> beam.Map(write_header, self.plans, self.parts, self.dimension, self.settings)
         shown = beam.pvalue.AsSingleton(upper)
         after = beam.pvalue.AsSingleton(header)

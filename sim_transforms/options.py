@@ -15,17 +15,30 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from sim_transforms.errors import ConfigError, UsageError
 from sim_transforms.quality.estimate import Workers
 
+_ACCELERATOR = re.compile(r"type:[a-z0-9-]+;count:\d+(;[a-z0-9_:-]+)*")
+
+
+class RuijiOptions(PipelineOptions):
+    """Ours, beside Beam's: they stand in the `beam` section and on the command line as Beam's do."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: Any) -> None:
+        parser.add_argument(
+            "--embed_accelerator",
+            help="of the machines that embed, on Dataflow: type:nvidia-tesla-t4;count:1;install-nvidia-driver",
+        )
+
 
 def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags: Sequence[str]) -> PipelineOptions:
     """Options of a job; where no runner is named, all cores of this machine by FnApiRunner's processes.
 
     Args:
         flags: from the command line, after our own have been taken out.
-        section: `beam` of the configuration: option names without dashes; `shared_filesystem` is ours.
+        section: `beam` of the configuration: option names without dashes; `shared_filesystem` is ours and no option.
         own_flags: of the command, for spelling suggestions.
 
     Raises:
-        UsageError: a flag that no PipelineOptions class knows, with the nearest spelling.
+        UsageError: a flag that no PipelineOptions class knows, with the nearest spelling; no accelerator.
         ConfigError: the same for a key of the section.
     """
     known = _known_flags()
@@ -34,14 +47,28 @@ def pipeline_options(flags: Sequence[str], section: Mapping[str, Any], own_flags
     given = [*configured, *flags]
     if not any(flag.split("=")[0] == "--runner" for flag in given):
         given = [*_local_defaults(), *given]
-    return PipelineOptions(given)
+    options = PipelineOptions(given)
+    _check_accelerator(options.view_as(RuijiOptions).embed_accelerator)
+    return options
+
+
+def _check_accelerator(given: str | None) -> None:
+    """Dataflow would say so when the machines are to start, after the stages before."""
+    if given is not None and not _ACCELERATOR.fullmatch(given):
+        raise UsageError(
+            f"beam.embed_accelerator: found {given!r}; expected a form like "
+            "type:nvidia-tesla-t4;count:1;install-nvidia-driver"
+        )
 
 
 def name_jobs(options: PipelineOptions, catalog: str) -> None:
-    """Names jobs by their catalog where no name was chosen: lower-case letters, digits and hyphens, for Dataflow."""
+    """Names jobs by their catalog, where no name was chosen; `pipelines._job` adds which job it is.
+
+    Dataflow takes 63 lower-case letters, digits and hyphens.
+    """
     cloud = options.view_as(GoogleCloudOptions)
     if not cloud.job_name:
-        cloud.job_name = re.sub("[^a-z0-9]+", "-", f"ruiji {catalog}".lower()).strip("-")
+        cloud.job_name = re.sub("[^a-z0-9]+", "-", f"ruiji {catalog}".lower()).strip("-")[:50].rstrip("-")
 
 
 def runner_of(options: PipelineOptions) -> str:
@@ -50,12 +77,30 @@ def runner_of(options: PipelineOptions) -> str:
 
 
 def threads_of_worker(options: PipelineOptions) -> int:
-    """Threads for one worker process, so that the processes on this machine do not fight for its cores."""
+    """Threads for one worker process, so that the processes on its machine do not fight for its cores."""
     chosen = options.get_all_options()
+    if runner_of(options) == "DataflowRunner":
+        cores = cores_of_machine(chosen.get("machine_type"))
+        return cores if shares_process(chosen) else 1
     cores = os.cpu_count() or 1
     if chosen.get("direct_running_mode") != "multi_processing":
         return cores
     return max(1, cores // max(1, int(chosen.get("direct_num_workers") or cores)))
+
+
+def shares_process(chosen: Mapping[str, Any]) -> bool:
+    """Whether the cores of a Dataflow worker share one SDK process; else each core has its own."""
+    return "no_use_multiple_sdk_containers" in (chosen.get("experiments") or ())
+
+
+def cores_of_machine(machine_type: str | None) -> int:
+    """Cores of a Compute Engine machine type, as its name says: n2-standard-8, custom-4-16384; 2 where it does not."""
+    found = re.search(r"-(\d+)(?:-\d+)?(?:-ext|-lssd)?$", machine_type or "")
+    return int(found[1]) if found else _CORES
+
+
+# Of a machine that Dataflow chooses.
+_CORES = 2
 
 
 def workers_of(options: PipelineOptions) -> Workers:
@@ -66,7 +111,9 @@ def workers_of(options: PipelineOptions) -> Workers:
             return Workers(count=1, local=True, in_process=True)
         return Workers(count=int(chosen.get("direct_num_workers") or os.cpu_count() or 1), local=True)
     counts = [chosen.get(name) for name in ("max_num_workers", "num_workers", "parallelism")]
-    return Workers(count=max(1, *(int(count or 0) for count in counts)), local=False)
+    machines = max(1, *(int(count or 0) for count in counts))
+    of_dataflow = runner_of(options) == "DataflowRunner" and not shares_process(chosen)
+    return Workers(count=machines * (cores_of_machine(chosen.get("machine_type")) if of_dataflow else 1), local=False)
 
 
 _LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
@@ -88,7 +135,7 @@ def check_reach(options: PipelineOptions, shared: bool, folder: str) -> None:
     Raises:
         UsageError: the workers are on other machines, and nobody has said that they see the folder.
     """
-    if shared or _workers_are_here(options):
+    if shared or workers_are_here(options):
         return
     raise UsageError(
         f"--runner={runner_of(options)}: its workers may be on other machines, and read and write {folder}: put the "
@@ -96,8 +143,8 @@ def check_reach(options: PipelineOptions, shared: bool, folder: str) -> None:
     )
 
 
-def _workers_are_here(options: PipelineOptions) -> bool:
-    """Whether they are this process, or started by it on this machine."""
+def workers_are_here(options: PipelineOptions) -> bool:
+    """Whether workers are this process, or started by it on this machine."""
     chosen, runner = options.get_all_options(), runner_of(options)
     if runner in _LOCAL_RUNNERS or runner == "SwitchingDirectRunner" or chosen.get("environment_type") == "LOOPBACK":
         return True
@@ -164,13 +211,14 @@ def _flags_of(section: Mapping[str, Any], known: argparse.ArgumentParser) -> lis
             near = difflib.get_close_matches(f"--{name}", list(known._option_string_actions), n=1, cutoff=0.5)
             hint = f"did you mean {near[0][2:]!r}? " if near else ""
             raise ConfigError("configuration", f"beam.{name}", "no Beam pipeline option", f"{hint}see Beam's options")
-        flags += _flag(name, value)
+        flags += _flag(name, value, known)
     return flags
 
 
-def _flag(name: str, value: Any) -> list[str]:
+def _flag(name: str, value: Any, known: argparse.ArgumentParser) -> list[str]:
     if isinstance(value, bool):
-        return [f"--{name}"] if value else []
+        shown = f"--{name}" if value else f"--no_{name}"
+        return [shown] if value or shown in known._option_string_actions else []
     if isinstance(value, (list, tuple)):
         return [f"--{name}={v}" for v in value]
     return [f"--{name}={value}"]

@@ -1,27 +1,28 @@
 #!/bin/sh
-# Every night at 2:15 Cloud Scheduler launches a Dataflow Flex Template of `ruiji reindex`; run this once.
-# The template is an image, registered by `gcloud dataflow flex-template build`, in which Ruiji is installed and
-# FLEX_TEMPLATE_PYTHON_PY_FILE names its pipelines/reindex.py; it holds the configuration and, in the working directory,
-# the model. What is known of the media's files does not outlive a launch, so each run reads all media to compare them:
-# for large catalogs prefer a job with a lasting working directory (cronjob.yaml). The service account needs the
-# roles dataflow.developer and iam.serviceAccountUser, and access to the bucket. The lease in the store keeps two runs
-# apart, however they were started.
+# Every night at 2:15 Cloud Scheduler launches a Dataflow Flex Template, whose worker runs `ruiji reindex`; run this
+# once. The template is registered by `gcloud dataflow flex-template build` (docs/dataflow.md); IMAGE is its image, with
+# a tag, and holds the configuration and, in the working directory, the model. What is known of the media's files does
+# not outlive a launch, so each run reads all media to compare them: for large catalogs prefer a job with a lasting
+# working directory (cronjob.yaml). The service account needs the roles dataflow.developer, dataflow.worker and
+# iam.serviceAccountUser, and access to the bucket. The lease in the store keeps two runs apart, however they were
+# started.
 set -eu
-: "${PROJECT:?}" "${REGION:?}" "${BUCKET:?}" "${SERVICE_ACCOUNT:?}"
+: "${PROJECT:?}" "${REGION:?}" "${BUCKET:?}" "${SERVICE_ACCOUNT:?}" "${IMAGE:?}"
 BODY=$(cat <<EOF
 {
   "launchParameter": {
     "jobName": "ruiji-reindex",
-    "containerSpecGcsPath": "gs://$BUCKET/templates/ruiji-reindex.json",
+    "containerSpecGcsPath": "gs://$BUCKET/templates/ruiji.json",
     "parameters": {
       "config": "/opt/ruiji/catalog.yaml",
+      "sdk_container_image": "$IMAGE",
       "store": "gs://$BUCKET/store",
       "workdir": "/opt/ruiji/work"
     },
     "environment": {
       "tempLocation": "gs://$BUCKET/temp",
       "serviceAccountEmail": "$SERVICE_ACCOUNT",
-      "maxWorkers": 20
+      "machineType": "n2-standard-8"
     }
   }
 }

@@ -1,6 +1,7 @@
 """`ruiji doctor`: what would go wrong with a job on a runner, found before it is launched."""
 
 import json
+import re
 import socket
 import urllib.request
 import uuid
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from sim_transforms.embedding.saved_model import batch_size
 from sim_transforms.errors import NotFound, RuijiError
-from sim_transforms.quality.estimate import Inputs, worker_bytes
+from sim_transforms.quality.estimate import ROW_BYTES, Inputs, worker_bytes
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.media import MediaShape
 from sim_transforms.settings.stages import Settings
@@ -22,9 +23,8 @@ Status = Literal["ok", "warning", "failed"]
 # What Flink's and Dataflow's services take in one message is larger; above this they slow down.
 MOST_ELEMENT_BYTES = 10_000_000
 _WAIT_SECONDS = 5.0
+_REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
 _GIB = 2**30
-# Of an item's id and metadata, roughly: vectors and links are what counts.
-_ROW_BYTES = 64.0
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,49 @@ def check_flink(master: str, parallelism: int) -> Check:
 
 def check_dataflow(options: Mapping[str, Any]) -> list[Check]:
     """Whether what Dataflow cannot do without is given."""
-    checks = []
-    for name, meaning in (("project", "the project that pays"), ("region", "where workers start")):
-        given = options.get(name)
-        checks.append(_judged(name, str(given or "not given"), f"give --{name}: {meaning}", fails=not given))
+    project, region = str(options.get("project") or ""), str(options.get("region") or "")
+    checks = [
+        _judged("project", project or "not given", "give --project: the project that pays", fails=not project),
+        _judged(
+            "region",
+            region or "not given",
+            "give --region: where workers start, a region like europe-west1 and no zone of it",
+            fails=not _REGION.fullmatch(region),
+        ),
+    ]
     temporary = str(options.get("temp_location") or options.get("staging_location") or "")
     advice = "give --temp_location=gs://BUCKET/FOLDER"
     checks.append(_judged("temp_location", temporary or "not given", advice, fails=not temporary.startswith("gs://")))
-    if not options.get("sdk_container_image"):
+    return [*checks, _image(str(options.get("sdk_container_image") or "")), *_machines(options)]
+
+
+def _image(image: str) -> Check:
+    """Whether the workers' image is named, and is the same tomorrow."""
+    name = "sdk_container_image"
+    if not image:
         advice = "build the image of this lock file and give --sdk_container_image: the stock image has no nmslib"
-        checks.append(Check("sdk_container_image", "warning", "not given", advice))
+        return Check(name, "warning", "not given", advice)
+    _, _, tag = image.rsplit("/", 1)[-1].partition(":")
+    if tag in ("", "latest"):
+        advice = "give it a tag of its own, or a digest: workers that start later would take another image"
+        return Check(name, "warning", f"{image} may move", advice)
+    return Check(name, "ok", image)
+
+
+def _machines(options: Mapping[str, Any]) -> list[Check]:
+    """What does not go together, and what stages are counted on."""
+    checks = []
+    if not options.get("number_of_worker_harness_threads"):
+        advice = "give --number_of_worker_harness_threads=1: each thread of a process holds a shard of its own"
+        checks.append(Check("threads", "warning", "not given", advice))
+    if options.get("flexrs_goal"):
+        advice = "leave --flexrs_goal out: Dataflow does not take what stages ask of machines together with it"
+        checks.append(Check("flexrs_goal", "warning", str(options["flexrs_goal"]), advice))
+    services = [str(each) for each in options.get("dataflow_service_options") or ()]
+    doubled = options.get("embed_accelerator") and any(each.startswith("worker_accelerator") for each in services)
+    if doubled:
+        advice = "leave the service option out: it would give every machine one, and does not go with embed_accelerator"
+        checks.append(Check("embed_accelerator", "failed", "worker_accelerator is given too", advice))
     return checks
 
 
@@ -157,7 +190,7 @@ def expected_worker_bytes(settings: Settings) -> int | None:
         items = ExamplesManifest.load(Path(settings.workdir) / "examples").items
     except NotFound:
         return None
-    inputs = Inputs(items=items, dimension=settings.train.embedding_size, row_bytes=_ROW_BYTES, embeddings_bytes=0)
+    inputs = Inputs(items=items, dimension=settings.train.embedding_size, row_bytes=ROW_BYTES, embeddings_bytes=0)
     return max(worker_bytes(inputs, settings.index).values())
 
 

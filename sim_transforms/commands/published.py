@@ -9,6 +9,7 @@ from sim_transforms.lookup.verify import file_problems
 from sim_transforms.records.arrays import load_array
 from sim_transforms.records.batches import Array
 from sim_transforms.records.manifests import VersionManifest
+from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import file_entries, latest, load_manifest
 
@@ -26,8 +27,12 @@ class Opened:
         return load_array(self.folder / name)
 
 
-def open_latest(store_url: str) -> Opened:
+def open_latest(store_url: str, cache: VersionCache | None = None) -> Opened:
     """Opens LATEST.
+
+    Args:
+        store_url: of the store.
+        cache: where the files of a remote store are brought; null for the user's own.
 
     Raises:
         NotFound: nothing is published.
@@ -38,7 +43,7 @@ def open_latest(store_url: str) -> Opened:
     if version is None:
         raise NotFound(f"{store.url}: nothing is published there; run `ruiji run` or `ruiji index` first")
     manifest = load_manifest(store, version)
-    folder = version_folder(store, version)
+    folder = version_folder(store, version, cache)
     problems = [problem for entry in file_entries(manifest) for problem in file_problems(folder, entry, manifest)]
     if problems:
         raise DamagedArtefact(

@@ -19,14 +19,18 @@ MIB = 2**20
 # An SDK process with Beam, Arrow, NMSLIB and numba loaded, and its kernels out of numba's cache. A process that has to
 # compile them holds 85 MiB more for a while.
 BASE_BYTES = 345 * MIB
-# The driver: Beam and Arrow; a run that embeds has loaded TensorFlow too, which takes some 500 MiB more.
+# The driver: Beam and Arrow; a run that embeds has loaded TensorFlow too.
 DRIVER_BASE_BYTES = 345 * MIB
+# Of TensorFlow in a process that embeds, before it has loaded a model.
+TENSORFLOW_BYTES = 500 * MIB
 # Groups are split by what the sample tells of them, some hundred items each: they come out up to a fifth too large.
 UNEVEN = 1.2
 # Matrix products: of the search in cells, and of `quality.exact` (256 queries, 16,384 items, 12 bytes).
 _PRODUCTS_BYTES, _EXACT_BLOCK_BYTES, _EXACT_ITEMS = 56 * MIB, 256 * 16_384 * 12, 16_384
 # The driver reads the index to put it together, to check it and to upload it.
 _PUBLISH_PASSES = 3
+# Of an item's id and metadata, roughly, where nobody has looked: vectors and links are what counts.
+ROW_BYTES = 64.0
 # Schema, cells and footers of a shard's Arrow file.
 _SHARD_HEAD_BYTES = 3_000
 # Queries that each shard is measured with on its own.
@@ -214,6 +218,17 @@ def worker_bytes(inputs: Inputs, settings: IndexSettings) -> dict[str, int]:
         "measure": shard * (1.5 * vector + 2 * links) + compared,
     }
     return {stage: BASE_BYTES + round(size) for stage, size in held.items()}
+
+
+def embed_bytes(model_bytes: int, batch_bytes: int) -> int:
+    """Peak memory of an SDK process that embeds, roughly: not fitted to measured peaks, as the stages of an index are.
+
+    Args:
+        model_bytes: of the files of the SavedModel; it is held once as it is read and once as it is used.
+        batch_bytes: of the decoded media of a batch; as float32 they take four times as much, and a network holds the
+            outputs of some layers beside them.
+    """
+    return BASE_BYTES + TENSORFLOW_BYTES + 2 * model_bytes + 16 * batch_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -257,7 +257,7 @@ class Settings:
     Attributes:
         workdir: folder of the artefacts; `work/<name>` where not given.
         store: where versions are published; `<workdir>/store` where not given.
-        beam: pipeline options by their flag names without dashes, and `shared_filesystem`.
+        beam: pipeline options by their flag names without dashes, and ours: `shared_filesystem`, `embed_accelerator`.
     """
 
     name: str

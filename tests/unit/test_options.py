@@ -41,7 +41,12 @@ def test_workers_of_this_machine_need_none(flags: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "catalog", "name"),
-    [([], "Pets & Birds_2", "ruiji-pets-birds-2"), ([], "類似", "ruiji"), (["--job_name=mine"], "pets", "mine")],
+    [
+        ([], "Pets & Birds_2", "ruiji-pets-birds-2"),
+        ([], "類似", "ruiji"),
+        ([], "x" * 80, f"ruiji-{'x' * 44}"),
+        (["--job_name=mine"], "pets", "mine"),
+    ],
 )
 def test_jobs_are_named_by_their_catalog(flags: list[str], catalog: str, name: str) -> None:
     options = pipeline_options(flags, {}, [])

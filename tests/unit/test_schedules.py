@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from pipelines.cli import parser
+from pipelines.launch import _parser as launch_parser
+from pipelines.launch import command_line
 
 FOLDER = Path(__file__).parents[2] / "configs" / "schedules"
 FILES = ("ruiji.cron", "ruiji-reindex.service", "cronjob.yaml", "airflow_dag.py")
@@ -37,6 +39,8 @@ def test_cronjob_runs_one_reindex_at_a_time() -> None:
     assert (job["apiVersion"], job["kind"]) == ("batch/v1", "CronJob")
     assert job["spec"]["concurrencyPolicy"] == "Forbid"
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    # The image's own entry point is for Dataflow's workers.
+    assert container["command"] == ["ruiji"]
     given, further = parser().parse_known_args(container["args"])
     assert (given.command, further) == ("reindex", [])
     mounts = {mount["name"] for mount in container["volumeMounts"]}
@@ -53,10 +57,10 @@ def test_cron_line_has_five_fields_and_a_user() -> None:
 def test_cloud_scheduler_launches_reindex_with_flags_that_it_takes() -> None:
     text = (FOLDER / "cloud-scheduler.sh").read_text()
     launched = json.loads(text.split("<<EOF\n")[1].split("\nEOF")[0])["launchParameter"]
-    flags = [part for name, value in launched["parameters"].items() for part in (f"--{name}", value)]
-    given, further = parser().parse_known_args(["reindex", *flags])
-    assert (given.command, further) == ("reindex", [])
-    # Dataflow's launcher adds flags of Beam; the command passes on what it does not know itself.
+    given, further = launch_parser().parse_known_args([f"--{k}={v}" for k, v in launched["parameters"].items()])
+    assert command_line(given)[:3] == ("reindex", "--config", "/opt/ruiji/catalog.yaml")
+    # What the template does not know itself is Beam's.
+    assert further == ["--sdk_container_image=$IMAGE"]
     assert launched["jobName"] == "ruiji-reindex"
     checked = subprocess.run(["sh", "-n", FOLDER / "cloud-scheduler.sh"], check=False, capture_output=True, text=True)
     assert checked.stderr == ""

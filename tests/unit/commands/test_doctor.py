@@ -93,13 +93,52 @@ def test_what_is_no_flink_cluster_fails(body: bytes) -> None:
     assert check_flink(_closed(), 1).status == "failed"
 
 
+DATAFLOW = {
+    "project": "p",
+    "region": "europe-west1",
+    "temp_location": "gs://b/t",
+    "sdk_container_image": "image:1",
+    "number_of_worker_harness_threads": 1,
+}
+
+
 def test_dataflow_needs_a_project_a_region_and_a_bucket() -> None:
-    whole = {"project": "p", "region": "r", "temp_location": "gs://b/t", "sdk_container_image": "image"}
+    whole = DATAFLOW
     assert all(check.status == "ok" for check in check_dataflow(whole))
+    assert len(check_dataflow(whole)) == 4
     failed = {check.name for check in check_dataflow({"temp_location": "/tmp"}) if check.status == "failed"}
     assert failed == {"project", "region", "temp_location"}
     (image,) = [check for check in check_dataflow({**whole, "sdk_container_image": None}) if check.status == "warning"]
     assert image.name == "sdk_container_image"
+
+
+def _unwell(**options: object) -> list[tuple[str, str]]:
+    """Names and statuses of what is not ok."""
+    return [(each.name, each.status) for each in check_dataflow({**DATAFLOW, **options}) if each.status != "ok"]
+
+
+@pytest.mark.parametrize("region", ["europe-west1-b", "Europe", "eu", "europe west1"])
+def test_dataflow_region_that_is_none_fails(region: str) -> None:
+    assert _unwell(region=region) == [("region", "failed")]
+
+
+@pytest.mark.parametrize("image", ["r-docker.pkg.dev/p/ruiji/ruiji", "host:5000/ruiji", "ruiji:latest"])
+def test_dataflow_image_that_may_move_is_warned_of(image: str) -> None:
+    assert _unwell(sdk_container_image=image) == [("sdk_container_image", "warning")]
+
+
+@pytest.mark.parametrize("image", ["host:5000/ruiji:1", f"r-docker.pkg.dev/p/ruiji/ruiji@sha256:{'0' * 64}"])
+def test_dataflow_image_of_a_tag_or_digest_is_well(image: str) -> None:
+    assert _unwell(sdk_container_image=image) == []
+
+
+def test_dataflow_options_that_do_not_go_together_are_told() -> None:
+    accelerator = {"embed_accelerator": "type:nvidia-tesla-t4;count:1"}
+    assert _unwell(**accelerator) == []
+    doubled = {**accelerator, "dataflow_service_options": ["worker_accelerator=type:nvidia-tesla-t4;count:1"]}
+    assert _unwell(**doubled) == [("embed_accelerator", "failed")]
+    assert _unwell(flexrs_goal="COST_OPTIMIZED") == [("flexrs_goal", "warning")]
+    assert _unwell(number_of_worker_harness_threads=None) == [("threads", "warning")]
 
 
 def test_folders_and_stores_that_can_be_written_and_those_that_cannot(tmp_path: Path) -> None:
