@@ -4,7 +4,7 @@ BIN := .venv/bin
 CONFIG ?= configs/digits.yaml
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: all demo test test-fast test-flink test-prism lint types format lock benchmark-deps benchmark-lock similarity-deps \
+.PHONY: all demo test test-fast test-flink test-prism test-thorough lint types format lock benchmark-deps benchmark-lock similarity-deps \
 	similarity-lock clean
 all: .venv/ready
 
@@ -19,13 +19,16 @@ all: .venv/ready
 demo: .venv/ready
 	$(BIN)/ruiji run --config $(CONFIG)
 
+# All tests. What some of them start (a Flink cluster, Prism) is installed into .runners/ first; they wait for most of
+# their time, so that they go beside two others, and first.
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not flink and not prism"
+	$(BIN)/python -m tests.runners.install flink prism vectors
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
+		tests/runners $(filter-out tests/runners/,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
 
 test-fast: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not flink and not prism"
 
-# What these start (a Flink cluster, Prism) is installed into .runners/ first.
 test-flink: .venv/ready
 	$(BIN)/python -m tests.runners.install flink vectors
 	$(BIN)/python -m pytest tests/runners -m flink
@@ -33,6 +36,14 @@ test-flink: .venv/ready
 test-prism: .venv/ready
 	$(BIN)/python -m tests.runners.install prism vectors
 	$(BIN)/python -m pytest tests/runners -m prism
+
+# As often as was promised, where the suite makes do with a share: kills, races, damages (`tests/thorough.py`), and
+# faults on a cluster twenty times.
+test-thorough: .venv/ready
+	$(BIN)/python -m tests.runners.install flink vectors
+	RUIJI_THOROUGH=1 $(BIN)/python -m pytest -n 2 --dist loadfile \
+		tests/contracts tests/properties tests/pipelines/test_kill.py tests/trainer/test_jax.py
+	RUIJI_FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/runners/test_flink.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,7 +1,6 @@
 """Stores around a store, for tests of time and of races, and the files of a small version."""
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,20 +10,18 @@ from sim_transforms.errors import RuijiError
 from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.storage.object_store import ObjectInfo, ObjectStore
 from sim_transforms.storage.versions import file_entries, latest, load_manifest, missing_files
-
-# Asks every test for the rounds that it was written for, where a run of all tests makes do with fewer.
-THOROUGH = os.environ.get("RUIJI_THOROUGH") == "1"
+from tests.thorough import rounds
 
 
-def rounds(store: ObjectStore, many: int, few: int) -> int:
-    """`many` rounds on a disk, `few` on a server, where each takes hundreds of requests."""
-    return many if THOROUGH or store.local_path("LATEST") is not None else few
+def rounds_on(store: ObjectStore, many: int, few: int) -> int:
+    """`many` rounds on a disk, `few` on a server, where each takes hundreds of requests, unless all are asked for."""
+    return many if store.local_path("LATEST") is not None else rounds(many, few)
 
 
 def steps(store: ObjectStore) -> Iterator[int]:
     """Numbers of the operations that something is to happen before, until the test has seen enough: every one from 1 on
     where rounds are cheap, else every fourth."""
-    return itertools.count(1, rounds(store, 1, 4))
+    return itertools.count(1, rounds_on(store, 1, 4))
 
 
 @dataclass(frozen=True)

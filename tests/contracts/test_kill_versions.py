@@ -18,7 +18,15 @@ from sim_transforms.storage.object_store import LeavesUnfinished, ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.rollback import roll_back
 from sim_transforms.storage.versions import latest, list_versions, publish, version_id
-from tests.contracts.stores import LaterStore, Made, all_objects, assert_latest_is_whole, rounds, steps, whole_objects
+from tests.contracts.stores import (
+    LaterStore,
+    Made,
+    all_objects,
+    assert_latest_is_whole,
+    rounds_on,
+    steps,
+    whole_objects,
+)
 
 DAY = 86400.0
 # What Python tells its audit hooks of on the way to a disk or a server.
@@ -115,7 +123,7 @@ def test_kill_at_many_moments_leaves_whole_versions_and_a_store_that_heals(
     context.set_forkserver_preload(["tests.contracts.test_kill_versions"])
     draws, killed = random.Random(5), 0
     totals: dict[str, int] = {}
-    moments = rounds(store, 50, 11)
+    moments = rounds_on(store, 50, 11)
     for moment in range(moments + 3):
         operation = ("publish", "rollback", "gc")[moment % 3]
         for name in all_objects(store):

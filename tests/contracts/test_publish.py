@@ -22,7 +22,7 @@ from sim_transforms.storage.versions import (
     publish,
     remove_version,
 )
-from tests.contracts.stores import AroundStore, Interrupted, Made, all_objects, quietly, rounds, steps, whole_objects
+from tests.contracts.stores import AroundStore, Interrupted, Made, all_objects, quietly, rounds_on, steps, whole_objects
 
 PUBLISHERS = 8
 Publish = Callable[[str, str | None], str]
@@ -172,7 +172,7 @@ def _publish_in_rounds(url: str, made: Made, at: tuple[int, int], environment: A
 
 
 def test_8_publishers_at_once_in_many_rounds_make_one_chain(store: ObjectStore, made: Made) -> None:
-    context, count = multiprocessing.get_context("forkserver"), rounds(store, 20, 4)
+    context, count = multiprocessing.get_context("forkserver"), rounds_on(store, 20, 4)
     context.set_forkserver_preload(["tests.contracts.test_publish"])
     barrier, results = context.Barrier(PUBLISHERS), context.Queue()
     children = [

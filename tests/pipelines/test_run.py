@@ -11,7 +11,6 @@ from sim_transforms.hnsw.native import nmslib
 from sim_transforms.lookup.open import open_version
 from tests.pipelines.small_catalogs import (
     ONE_PROCESS,
-    TWO_PROCESSES,
     configuration,
     digits_catalog,
     published_bytes,
@@ -81,14 +80,6 @@ def test_search_media_of_an_indexed_item_finds_it_at_distance_zero(finished) -> 
     done = ruiji("search", "--config", str(config), "--workdir", str(work), "--media", str(media), "--k", "3", "--json")
     first = json.loads(done.stdout.splitlines()[-1])["matches"][0]
     assert (first["item_id"], first["distance"]) == ("digit-0005", 0.0)
-
-
-def test_run_two_processes_publish_the_same_bytes(finished, tmp_path: Path) -> None:
-    config, work, _ = finished
-    ruiji("run", "--config", str(config), "--workdir", str(tmp_path / "work"), *TWO_PROCESSES)
-    for shard in sorted((work / "examples").glob("*.tfrecord")):
-        assert shard.read_bytes() == (tmp_path / "work" / "examples" / shard.name).read_bytes()
-    assert published_bytes(work / "store") == published_bytes(tmp_path / "work" / "store")
 
 
 def test_index_from_the_artefacts_of_another_run_publishes_the_same_bytes(finished, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sim_transforms.embedding.saved_model import SavedModelEmbedder, batch_size
 from sim_transforms.lookup.open import open_version
 from sim_transforms.media.decode import decode_media
 from sim_transforms.records.manifests import ModelManifest
-from tests.pipelines.small_catalogs import TWO_PROCESSES, configuration, digits_catalog, ruiji
+from tests.pipelines.small_catalogs import ONE_PROCESS, configuration, digits_catalog, ruiji
 from tests.unit.media.sounds import melody
 from trainer.dataset import FeatureReader
 from trainer.places import load_places
@@ -40,7 +40,7 @@ def _sounds(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="module", params=KINDS)
 def work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Working directory of a run in two processes."""
+    """Working directory of a run."""
     folder = tmp_path_factory.mktemp(request.param)
     media = folder / "media"
     media.mkdir()
@@ -49,7 +49,7 @@ def work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     else:
         sound = {"kind": "audio", "sample_rate": 16000, "seconds": 1.0, "hop_seconds": 0.5}
         config = configuration(folder, _sounds(media, 18), media=sound)
-    ruiji("run", "--config", str(config), "--workdir", str(folder / "work"), *TWO_PROCESSES)
+    ruiji("run", "--config", str(config), "--workdir", str(folder / "work"), *ONE_PROCESS)
     return folder / "work"
 
 

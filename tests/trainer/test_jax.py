@@ -1,10 +1,15 @@
-"""Losses, objectives and models on JAX: the same tests in a process whose Keras runs on it."""
+"""Losses, objectives and models on JAX: the same tests in a process whose Keras runs on it.
+
+Thoroughly, all of them: JAX compiles each combination anew, for minutes.
+"""
 
 import os
 import subprocess
 import sys
 
 import pytest
+
+from tests.thorough import THOROUGH
 
 ROOMS = (
     "tests/trainer/losses",
@@ -14,6 +19,7 @@ ROOMS = (
     "tests/trainer/backbones/test_pooling.py",
     "tests/trainer/backbones/test_small_networks.py",
 )
+_QUICK = "not any_loss and not degenerate and not along_the_gradient and not saves_and_loads and not memory"
 
 
 @pytest.mark.slow
@@ -31,6 +37,7 @@ def test_losses_and_models_pass_on_jax() -> None:
         "no:xdist",
         "-m",
         "not slow",
+        *([] if THOROUGH else ["-k", _QUICK]),
         *ROOMS,
     ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=560, check=False)
