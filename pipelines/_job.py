@@ -19,7 +19,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from pipelines._main import notify
 from sim_transforms.counters import counted, counters_text
-from sim_transforms.errors import Detached
+from sim_transforms.errors import Detached, JobFailed
 from sim_transforms.flink_stages import flink_stages
 from sim_transforms.options import runner_of, runs_here
 from sim_transforms.records.ledger import LedgerTotals
@@ -37,6 +37,7 @@ class Job(beam.Pipeline):
         options: of Beam.
 
     Raises:
+        JobFailed: the job has failed, on a runner elsewhere.
         Detached: on Ctrl-C, where the user lets the job go on without the command.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, the job being cancelled.
     """
@@ -76,15 +77,15 @@ class _Watched:
         # Prism is our child, and so are workers that loop back: they end with the command.
         self._outlives = self._runner != "PrismRunner" and chosen.get("environment_type") != "LOOPBACK"
         self._id = str(getattr(result, "_job_id", None) or _call(getattr(result, "job_id", None)) or "")
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._waiting = threading.Thread(target=self._wait, daemon=True)
         self._before: tuple[float, dict[str, LedgerTotals]] = (time.monotonic(), {})
 
     def wait_until_finish(self) -> Any:
         """Tells of the job until it has ended."""
         notify(f"{self._name}: job {self._id} on {self._runner}")
-        self._waiting.start()
         with _TermAsInterrupt() as term:
+            self._waiting.start()
             while self._waiting.is_alive():
                 try:
                     self._waiting.join(_EVERY_SECONDS)
@@ -93,7 +94,8 @@ class _Watched:
                 except KeyboardInterrupt:
                     self._interrupted(asks=not term.came)
         if self._error is not None:
-            raise self._error
+            where = f"{self._name}: job {self._id} failed on {self._runner}"
+            raise JobFailed(f"{where}: {cause_of(str(self._error))}") from self._error
         self._tell_counters(ended=True)
         return self._result.state
 
@@ -106,7 +108,7 @@ class _Watched:
     def _wait(self) -> None:
         try:
             self._result.wait_until_finish()
-        except BaseException as error:
+        except Exception as error:
             self._error = error
 
     def _tell(self) -> None:
@@ -160,6 +162,17 @@ class _TermAsInterrupt:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.came = True
         raise KeyboardInterrupt
+
+
+def cause_of(said: str) -> str:
+    """The line of a runner's words that says most: a worker's own exception, else the first line.
+
+    Args:
+        said: traces of Java and Python, nested, in which Beam marks the worker's exception by the step it came from.
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    marked = [line for line in lines if " [while running " in line]
+    return marked[-1] if marked else next(iter(lines), "it said nothing")
 
 
 def _ask(question: str, choices: str) -> str:

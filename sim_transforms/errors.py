@@ -18,6 +18,7 @@ RuijiError                     exit 1, shown without a stack trace
 |- StoreError                  an object store cannot be reached or used: bucket, permission, credentials, network
 |- PublishConflict             another publisher moved LATEST first
 |- LeaseHeld                   another run holds the lease that this one needs
+|- JobFailed                    a job that ran elsewhere has failed there
 |- Detached                     the command left a remote job to itself (exit 130)
 `- NotForgotten                an item still stands somewhere after `ruiji forget`
 """
@@ -122,6 +123,10 @@ class LeaseHeld(RuijiError):
 
 class NotForgotten(RuijiError):
     """Something that holds a forgotten item could not be removed; the receipt says what, why, and when to try again."""
+
+
+class JobFailed(RuijiError):
+    """A job that ran on a remote runner has failed; the message says which, and what the runner said."""
 
 
 class Detached(RuijiError):

@@ -17,9 +17,9 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
 from pipelines import _job
-from pipelines._job import Job
+from pipelines._job import Job, cause_of
 from sim_transforms.counters import count
-from sim_transforms.errors import Detached
+from sim_transforms.errors import Detached, JobFailed
 from sim_transforms.flink_stages import FlinkStages, flink_stages
 from sim_transforms.records.ledger import LedgerEntry
 from tests.pipelines.small_catalogs import ONE_PROCESS
@@ -28,11 +28,16 @@ LIMIT = 20.0
 
 
 class Elsewhere(PipelineRunner):
-    """A runner whose job goes on until it is ended or cancelled; `metrics` says something new each time."""
+    """A runner whose job goes on until it is ended or cancelled; `metrics` says something new each time.
 
-    def __init__(self, fails: bool = False) -> None:
+    Args:
+        fails: how it ends.
+        seen: called when the command looks at the job for the first time, in its own thread.
+    """
+
+    def __init__(self, fails: bool = False, seen: Callable[[], object] = lambda: None) -> None:
         self.ended, self.cancelled = threading.Event(), False
-        self.fails, self.asked = fails, 0
+        self.fails, self.asked, self.seen = fails, 0, seen
         self.name = ""
         self._job_id = "job-7"
 
@@ -50,12 +55,17 @@ class Elsewhere(PipelineRunner):
             raise RuntimeError("the job is broken")
         return self.state
 
+    def ends_soon(self) -> None:
+        threading.Timer(0.5, self.ended.set).start()
+
     def cancel(self) -> None:
         self.cancelled = True
         self.ended.set()
 
     def metrics(self) -> Any:
         self.asked += 1
+        if self.asked == 1:
+            self.seen()
         counters = [
             SimpleNamespace(
                 key=SimpleNamespace(metric=SimpleNamespace(namespace="ruiji.embed", name=name)),
@@ -97,17 +107,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return answers
 
 
-def _soon(work: Callable[[], Any], seconds: float = 0.3) -> None:
-    threading.Timer(seconds, work).start()
-
-
 def _interrupt(number: int = signal.SIGINT) -> None:
     os.kill(os.getpid(), number)
 
 
 def test_state_counters_and_rates_are_told(launched: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     runner = Elsewhere()
-    _soon(runner.ended.set)
+    runner.seen = runner.ends_soon
     launched(runner)
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "ruiji: embed: job job-7 on FlinkRunner"
@@ -118,18 +124,42 @@ def test_state_counters_and_rates_are_told(launched: Callable[..., None], capsys
     assert runner.name == "ruiji-pets-embed"
 
 
-def test_a_job_that_fails_raises_what_the_runner_says(launched: Callable[..., None]) -> None:
+def test_a_job_that_fails_says_which_where_and_why(launched: Callable[..., None]) -> None:
     runner = Elsewhere(fails=True)
-    _soon(runner.ended.set)
-    with pytest.raises(RuntimeError, match="the job is broken"):
+    runner.seen = runner.ends_soon
+    with pytest.raises(JobFailed, match=r"^embed: job job-7 failed on FlinkRunner: the job is broken$"):
         launched(runner)
+
+
+SAID = """Pipeline job-7 failed in state FAILED: java.lang.RuntimeException: Error received from SDK harness
+  File "read_embeddings.py", line 94, in process
+NameError: name 'x' is not defined
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+NameError: name 'x' is not defined [while running 'Read']
+
+\tat org.apache.flink.Task.run
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (SAID, "NameError: name 'x' is not defined [while running 'Read']"),
+        ("\nno quota\nat line 1", "no quota"),
+        ("", "it said nothing"),
+    ],
+)
+def test_cause_is_the_workers_exception_where_there_is_one(said: str, cause: str) -> None:
+    assert cause_of(said) == cause
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_cancels_where_nobody_can_be_asked(number: int, launched: Callable[..., None]) -> None:
-    runner = Elsewhere()
+    runner = Elsewhere(seen=lambda: _interrupt(number))
     before = signal.getsignal(signal.SIGTERM)
-    _soon(lambda: _interrupt(number))
     with pytest.raises(KeyboardInterrupt):
         launched(runner)
     assert runner.cancelled
@@ -137,9 +167,8 @@ def test_interrupt_cancels_where_nobody_can_be_asked(number: int, launched: Call
 
 
 def test_term_cancels_without_asking(launched: Callable[..., None], terminal: Callable[[str], None]) -> None:
-    runner = Elsewhere()
+    runner = Elsewhere(seen=lambda: _interrupt(signal.SIGTERM))
     terminal("d\n")
-    _soon(lambda: _interrupt(signal.SIGTERM))
     with pytest.raises(KeyboardInterrupt):
         launched(runner)
     assert runner.cancelled
@@ -151,18 +180,16 @@ def test_term_cancels_without_asking(launched: Callable[..., None], terminal: Ca
 def test_interrupt_asks_and_cancels(
     answers: str, flags: tuple[str, ...], launched: Callable[..., None], terminal: Callable[[str], None]
 ) -> None:
-    runner = Elsewhere()
+    runner = Elsewhere(seen=_interrupt)
     terminal(answers)
-    _soon(_interrupt)
     with pytest.raises(KeyboardInterrupt):
         launched(runner, *flags)
     assert runner.cancelled
 
 
 def test_interrupt_asks_and_detaches(launched: Callable[..., None], terminal: Callable[[str], None]) -> None:
-    runner = Elsewhere()
+    runner = Elsewhere(seen=_interrupt)
     terminal("d\n")
-    _soon(_interrupt)
     with pytest.raises(Detached, match="job job-7 goes on"):
         launched(runner)
     assert not runner.cancelled
@@ -171,10 +198,15 @@ def test_interrupt_asks_and_detaches(launched: Callable[..., None], terminal: Ca
 
 def test_interrupt_asks_and_waits_on(launched: Callable[..., None], terminal: Callable[[str], None]) -> None:
     runner = Elsewhere()
+
+    def seen() -> None:
+        runner.ends_soon()
+        _interrupt()
+
+    runner.seen = seen
     terminal("w\n")
-    _soon(_interrupt)
-    _soon(runner.ended.set, 0.8)
     launched(runner)
+    assert runner.asked > 1
     assert not runner.cancelled
 
 

@@ -170,7 +170,9 @@ def test_failed_job_is_told_with_its_message(
         assert main(["index", *where, *dataflow.flags("failed")]) == 1
     finally:
         dataflow.failing = ""
-    assert "quota of n2 cores" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: index: job " in said
+    assert "quota of n2 cores" in said.splitlines()[-1]
     assert not (tmp_path / "work" / "store" / "LATEST").exists()
 
 
