@@ -20,6 +20,7 @@ from sim_transforms.commands.doctor import (
     check_elements,
     check_endpoint,
     check_flink,
+    check_pool,
     check_store,
     check_workers,
     check_writable,
@@ -82,10 +83,12 @@ def _endpoints(options: PipelineOptions) -> list[Check]:
     master = str(chosen.get("flink_master") or "[auto]")
     if runner == "FlinkRunner" and not master.startswith("["):
         checks.append(check_flink(master, int(chosen.get("parallelism") or 0)))
-    if runner == "PortableRunner" and chosen.get("job_endpoint") not in (None, "embed"):
-        checks.append(check_endpoint("job_endpoint", str(chosen["job_endpoint"])))
+    service = str(chosen.get("job_endpoint") or "embed")
+    if runner == "PortableRunner" and service != "embed":
+        checks.append(check_endpoint("job_endpoint", service))
     if chosen.get("environment_type") == "EXTERNAL":
-        checks.append(check_endpoint("environment_config", str(chosen.get("environment_config"))))
+        cluster = service if runner == "PortableRunner" else master
+        checks.append(check_pool(str(chosen.get("environment_config")), cluster))
     if runner == "DataflowRunner":
         checks += check_dataflow(chosen)
     return checks

@@ -49,7 +49,7 @@ def _judged(name: str, found: str, advice: str, *, fails: bool) -> Check:
 
 def check_endpoint(name: str, address: str) -> Check:
     """Whether somebody takes connections at host:port."""
-    host, _, port = address.removeprefix("http://").removeprefix("https://").rstrip("/").rpartition(":")
+    host, port = _host_and_port(address)
     advice = f"start it, or correct --{name}"
     if not host or not port.isdigit():
         return Check(name, "failed", f"{address} is no host:port", advice)
@@ -58,6 +58,29 @@ def check_endpoint(name: str, address: str) -> Check:
             return Check(name, "ok", f"{address} answers")
     except OSError as error:
         return Check(name, "failed", f"{address}: {error}", advice)
+
+
+def check_pool(address: str, cluster: str) -> Check:
+    """Whether a pool of workers answers; `localhost` of a cluster elsewhere is each TaskManager's own machine.
+
+    Args:
+        address: `environment_config`, where TaskManagers ask for workers.
+        cluster: host:port of who takes the job.
+    """
+    if _is_here(address) and not _is_here(cluster):
+        found = f"{address} is beside each TaskManager, where only a job can ask"
+        return Check("environment_config", "ok", found)
+    return check_endpoint("environment_config", address)
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    host, _, port = address.removeprefix("http://").removeprefix("https://").rstrip("/").rpartition(":")
+    return host, port
+
+
+def _is_here(address: str) -> bool:
+    """Also where none is given: Beam starts what it needs on this machine."""
+    return _host_and_port(address)[0] in ("", "localhost", "127.0.0.1", "[::1]")
 
 
 def check_flink(master: str, parallelism: int) -> Check:

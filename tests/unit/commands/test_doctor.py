@@ -17,6 +17,7 @@ from sim_transforms.commands.doctor import (
     check_elements,
     check_endpoint,
     check_flink,
+    check_pool,
     check_store,
     check_workers,
     check_writable,
@@ -75,6 +76,20 @@ def test_an_endpoint_that_answers_and_those_that_do_not() -> None:
     for address in (_closed(), "nowhere", "host:port", ""):
         check = check_endpoint("job_endpoint", address)
         assert (check.status, "job_endpoint" in check.advice) == ("failed", True)
+
+
+@pytest.mark.parametrize("cluster", ["", "[auto]", "embed", "localhost:8081", "http://127.0.0.1:8081/", "[::1]:8099"])
+def test_a_pool_of_this_machine_must_answer(cluster: str) -> None:
+    assert check_pool(_closed(), cluster).status == "failed"
+    with _answering(b"") as address:
+        assert check_pool(address, cluster) == Check("environment_config", "ok", f"{address} answers")
+
+
+@pytest.mark.parametrize("cluster", ["ruiji-job-server:8099", "http://flink.example.com:8081"])
+def test_a_pool_beside_each_task_manager_is_not_sought_here(cluster: str) -> None:
+    check = check_pool(_closed(), cluster)
+    assert (check.status, "TaskManager" in check.found) == ("ok", True)
+    assert check_pool("127.0.0.2:1", cluster).status == "failed"
 
 
 def test_a_flink_cluster_needs_a_slot_for_each_part() -> None:
