@@ -23,7 +23,19 @@ def schema() -> dict[str, Any]:
     (found,) = [version["schema"]["openAPIV3Schema"] for version in versions if version["name"] == "v1beta1"]
     strict: dict[str, Any] = _strict(found)
     strict["properties"] |= {"apiVersion": {"const": "flink.apache.org/v1beta1"}, "kind": {"const": "FlinkDeployment"}}
-    strict["properties"]["metadata"] = {"type": "object"}
+    strict["properties"]["metadata"] = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"pattern": r"^[a-z]([-a-z\d]{0,43}[a-z\d])?$"}},
+    }
+    # The schema names nothing that must be there; these are what the operator refuses to go without, and the image: its
+    # own choice would lack Beam's jars.
+    strict["required"] = ["apiVersion", "kind", "metadata", "spec"]
+    spec = strict["properties"]["spec"]
+    spec["required"] = ["image", "flinkVersion", "serviceAccount", "jobManager", "taskManager"]
+    for name in ("jobManager", "taskManager"):
+        spec["properties"][name]["required"] = ["resource"]
+        spec["properties"][name]["properties"]["resource"]["required"] = ["memory"]
     return strict
 
 
@@ -44,7 +56,7 @@ def test_the_cluster_fits_the_operators_schema(schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator(schema).validate(cluster)
 
 
-@pytest.mark.parametrize("damage", ["misspelt", "type", "version", "pod"])
+@pytest.mark.parametrize("damage", ["misspelt", "type", "version", "pod", "setting", "name"])
 def test_a_damaged_cluster_is_refused(damage: str, schema: dict[str, Any]) -> None:
     (found,) = documents(FOLDER / "flink-cluster.yaml")
     cluster = copy.deepcopy(found)
@@ -54,7 +66,33 @@ def test_a_damaged_cluster_is_refused(damage: str, schema: dict[str, Any]) -> No
         cluster["spec"]["taskManager"]["replicas"] = "two"
     elif damage == "version":
         cluster["spec"]["flinkVersion"] = "v9_9"
-    else:
+    elif damage == "pod":
         cluster["spec"]["taskManager"]["podTemplate"]["spec"]["containers"][0]["volumeMount"] = []
+    elif damage == "setting":
+        cluster["spec"]["flinkConfiguration"]["taskmanager.numberOfTaskSlots"] = 1
+    else:
+        cluster["metadata"]["name"] = "Ruiji_Flink"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema).validate(cluster)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "spec",
+        "spec.image",
+        "spec.flinkVersion",
+        "spec.serviceAccount",
+        "spec.taskManager.resource.memory",
+        "metadata.name",
+    ],
+)
+def test_a_cluster_that_lacks_something_is_refused(path: str, schema: dict[str, Any]) -> None:
+    (cluster,) = documents(FOLDER / "flink-cluster.yaml")
+    *folders, last = path.split(".")
+    node = cluster
+    for name in folders:
+        node = node[name]
+    del node[last]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(schema).validate(cluster)

@@ -10,25 +10,43 @@ import pytest
 import yaml
 
 from pipelines.cli import parser
+from sim_transforms.errors import UsageError
 from sim_transforms.options import check_reach, pipeline_options
 from sim_transforms.settings.loader import load_settings
+from tests.runners.flink import _OPENS, _SIZES
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs" / "kubernetes"
-SCHEMAS = "1.31"
+# The oldest with all that is used here (podFailurePolicy), and the newest that is known.
+SCHEMAS = ("1.31", kubernetes_validate.latest_version())
 SHARED, CONFIG = "/mnt/shared", "/etc/ruiji/catalog.yaml"
-JOBS = {"run.yaml": "run", "reindex.yaml": "reindex"}
+JOBS = {"run.yaml": ["doctor", "run"], "reindex.yaml": ["reindex"]}
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
+def _flink() -> dict[str, Any]:
+    (found,) = documents(FOLDER / "flink-cluster.yaml")
+    return found
+
+
+def _templates() -> list[dict[str, Any]]:
+    """Of the operator's pods, as manifests of their own: its schema demands less than Kubernetes does."""
+    managers = {name: _flink()["spec"][name]["podTemplate"] for name in ("jobManager", "taskManager")}
+    return [
+        {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name.lower()}, "template": template}
+        for name, template in managers.items()
+    ]
+
+
 def _manifests() -> list[dict[str, Any]]:
     """All of Kubernetes' own kinds."""
     paths = [*sorted(FOLDER.glob("*.yaml")), ROOT / "configs" / "schedules" / "cronjob.yaml"]
     found = [document for path in paths for document in documents(path)]
-    return [d for d in found if d.get("kind") not in (None, "Kustomization", "FlinkDeployment")]
+    own = [d for d in found if d.get("kind") not in (None, "Kustomization", "FlinkDeployment")]
+    return [*own, *_templates()]
 
 
 MANIFESTS = _manifests()
@@ -39,30 +57,31 @@ def _named(kind: str, name: str) -> dict[str, Any]:
     return found
 
 
-def _flink() -> dict[str, Any]:
-    (found,) = documents(FOLDER / "flink-cluster.yaml")
-    return found
-
-
-def _pods() -> list[dict[str, Any]]:
+def _pods() -> dict[str, dict[str, Any]]:
     """Specs of all pods of configs/kubernetes."""
-    run, job_server = (_named("Job", "ruiji-run"), _named("Deployment", "ruiji-job-server"))
     reindex = documents(FOLDER / "reindex.yaml")[0]["spec"]["jobTemplate"]
-    of_jobs = [manifest["spec"]["template"]["spec"] for manifest in (run, job_server, reindex)]
-    return [*of_jobs, _flink()["spec"]["taskManager"]["podTemplate"]["spec"]]
+    found = {
+        "run": _named("Job", "ruiji-run"),
+        "job server": _named("Deployment", "ruiji-job-server"),
+        "reindex": reindex,
+    }
+    pods = {name: manifest["spec"]["template"]["spec"] for name, manifest in found.items()}
+    return {**pods, **{each["metadata"]["name"]: each["template"]["spec"] for each in _templates()}}
 
 
-def _containers() -> list[dict[str, Any]]:
-    return [container for pod in _pods() for container in pod["containers"]]
+def _containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
+@pytest.mark.parametrize("version", SCHEMAS)
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda m: f"{m['kind']} {m['metadata']['name']}")
-def test_manifests_fit_their_schemas(manifest: dict[str, Any]) -> None:
-    kubernetes_validate.validate(manifest, SCHEMAS, strict=True)
+def test_manifests_fit_their_schemas(manifest: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(manifest, version, strict=True)
 
 
+@pytest.mark.parametrize("version", SCHEMAS)
 @pytest.mark.parametrize("damage", ["misspelt", "type", "missing"])
-def test_a_damaged_manifest_is_refused(damage: str) -> None:
+def test_a_damaged_manifest_is_refused(damage: str, version: str) -> None:
     manifest = copy.deepcopy(_named("Job", "ruiji-run"))
     pod = manifest["spec"]["template"]["spec"]
     if damage == "misspelt":
@@ -72,7 +91,21 @@ def test_a_damaged_manifest_is_refused(damage: str) -> None:
     else:
         del pod["containers"][0]["name"]
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(manifest, SCHEMAS, strict=True)
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("damage", ["misspelt", "type", "missing"])
+def test_a_damaged_pod_of_the_cluster_is_refused(damage: str) -> None:
+    template = copy.deepcopy(_named("PodTemplate", "taskmanager"))
+    (_, pool) = template["template"]["spec"]["containers"]
+    if damage == "misspelt":
+        pool["readynessProbe"] = pool.pop("readinessProbe")
+    elif damage == "type":
+        pool["ports"][0]["containerPort"] = "50000"
+    else:
+        del pool["volumeMounts"][0]["mountPath"]
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(template, SCHEMAS[0], strict=True)
 
 
 def test_every_file_is_applied() -> None:
@@ -81,36 +114,80 @@ def test_every_file_is_applied() -> None:
     named = {*kustomization["resources"], *(file for each in maps for file in each["files"]), "kustomization.yaml"}
     assert named == {path.name for path in FOLDER.glob("*.yaml")}
     images = {image["name"] for image in kustomization["images"]}
-    assert {c["image"].rpartition(":")[0] for c in _containers() if "image" in c} == images
+    used = {c["image"].rpartition(":")[0] for pod in _pods().values() for c in _containers(pod) if "image" in c}
+    assert used == images
     assert _flink()["spec"]["image"].rpartition(":")[0] in images
 
 
-@pytest.mark.parametrize(("name", "command"), JOBS.items())
-def test_containers_run_commands_that_there_are(name: str, command: str) -> None:
+@pytest.mark.parametrize(("name", "commands"), JOBS.items())
+def test_containers_run_commands_that_there_are(name: str, commands: list[str]) -> None:
     (manifest,) = documents(FOLDER / name)
-    pod = manifest["spec"].get("jobTemplate", manifest)["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert container["command"] == ["ruiji"]
-    given, further = parser().parse_known_args(container["args"])
-    assert (given.command, given.config, further) == (command, CONFIG, [])
-    (config,) = [mount for mount in container["volumeMounts"] if mount["name"] == "config"]
-    assert f"{config['mountPath']}/catalog.yaml" == CONFIG
-    rules = manifest["spec"].get("jobTemplate", manifest)["spec"]["podFailurePolicy"]["rules"]
-    assert rules[0]["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [2]}
+    job = manifest["spec"].get("jobTemplate", manifest)["spec"]
+    containers = _containers(job["template"]["spec"])
+    given = [parser().parse_known_args(container["args"]) for container in containers]
+    assert [(known.command, known.config, further) for known, further in given] == [(c, CONFIG, []) for c in commands]
+    for container in containers:
+        # The image's own entry point is for Dataflow's workers.
+        assert container["command"] == ["ruiji"]
+        (config,) = [mount for mount in container["volumeMounts"] if mount["name"] == "config"]
+        assert f"{config['mountPath']}/catalog.yaml" == CONFIG
+    # Of any container: without a name.
+    rules = job["podFailurePolicy"]["rules"]
+    assert rules[0] == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [UsageError.exit_code]}}
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_one_reindex_runs_at_a_time_and_ends() -> None:
+    (cron,) = documents(FOLDER / "reindex.yaml")
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+    assert cron["spec"]["startingDeadlineSeconds"] < 24 * 3600
+    assert cron["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 24 * 3600
+
+
+@pytest.mark.parametrize("name", _pods())
+def test_pods_keep_to_the_restricted_standard_and_say_what_they_take(name: str) -> None:
+    pod = _pods()[name]
+    context = pod["securityContext"]
+    assert (context["runAsNonRoot"], context["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+    # One user writes the files that all read: that of Flink's image.
+    assert {context[key] for key in ("runAsUser", "runAsGroup", "fsGroup")} == {9999}
+    for container in _containers(pod):
+        allowed = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+        assert container["securityContext"] == allowed
+        if container["name"] == "flink-main-container":
+            # The operator sets these.
+            assert "resources" not in container
+            continue
+        resources = container["resources"]
+        assert (resources["requests"].keys(), resources["limits"].keys()) == ({"cpu", "memory"}, {"memory"})
+
+
+def test_probes_ask_ports_that_are_open() -> None:
+    probed = [container for pod in _pods().values() for container in _containers(pod) if "readinessProbe" in container]
+    assert [container["name"] for container in probed] == ["job-server", "worker-pool"]
+    for container in probed:
+        assert container["readinessProbe"]["tcpSocket"]["port"] in {port["name"] for port in container["ports"]}
+
+
+def test_command_and_workers_have_one_service_account() -> None:
+    (account,) = documents(FOLDER / "service-account.yaml")
+    name = account["metadata"]["name"]
+    assert {_pods()[pod]["serviceAccountName"] for pod in ("run", "reindex")} == {name}
+    assert _flink()["spec"]["flinkConfiguration"]["kubernetes.taskmanager.service-account"] == name
 
 
 def test_volumes_are_there_and_the_shared_one_has_one_path() -> None:
-    for pod in _pods():
+    for pod in _pods().values():
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         assert volumes["shared"]["persistentVolumeClaim"]["claimName"] == "ruiji-shared"
-        for container in pod["containers"]:
+        for container in _containers(pod):
             mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
             assert mounts.keys() <= volumes.keys()
             assert mounts["shared"] == SHARED
     assert _named("PersistentVolumeClaim", "ruiji-shared")["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
-def test_configuration_goes_with_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuration_goes_with_the_cluster() -> None:
     settings = load_settings(str(FOLDER / "catalog.yaml"), (), None, None)
     section = settings.beam
     options = pipeline_options([], section, []).get_all_options()
@@ -139,6 +216,20 @@ def test_configuration_goes_with_the_cluster(monkeypatch: pytest.MonkeyPatch) ->
     (port,) = pool["ports"]
     assert options["environment_config"] == f"localhost:{port['containerPort']}"
     assert f"--service_port={port['containerPort']}" in pool["command"]
+
+
+def test_the_cluster_is_set_up_as_the_one_of_the_tests() -> None:
+    spec = _flink()["spec"]
+    configuration = spec["flinkConfiguration"]
+    sizes = {name: configuration[name] for name in _SIZES if "network" in name}
+    assert sizes == {name: size for name, size in _SIZES.items() if "network" in name}
+    assert configuration["env.java.opts.all"].split() == _OPENS
+    (server,) = _pods()["job server"]["containers"]
+    assert [argument for argument in server["command"] if argument.startswith("--add-opens")] == _OPENS
+    assert configuration["classloader.resolve-order"] == "parent-first"
+    assert configuration["restart-strategy.type"] == "fixed-delay"
+    # The operator merges a common template into these by place.
+    assert "podTemplate" not in spec
 
 
 def test_versions_are_those_of_the_lock_file_and_of_the_tests() -> None:
