@@ -13,7 +13,7 @@ from pipelines.cli import parser
 from sim_transforms.errors import UsageError
 from sim_transforms.options import check_reach, pipeline_options
 from sim_transforms.settings.loader import load_settings
-from tests.runners.flink import _OPENS, _SIZES
+from tests.runners.flink import _OPENS, _SIZES, FlinkCluster
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs" / "kubernetes"
@@ -216,6 +216,14 @@ def test_configuration_goes_with_the_cluster() -> None:
     (port,) = pool["ports"]
     assert options["environment_config"] == f"localhost:{port['containerPort']}"
     assert f"--service_port={port['containerPort']}" in pool["command"]
+
+
+def test_jobs_have_the_options_of_those_of_the_tests(tmp_path: Path) -> None:
+    tried = {flag.removeprefix("--").partition("=")[0] for flag in FlinkCluster(tmp_path).flags}
+    section = load_settings(str(FOLDER / "catalog.yaml"), (), None, None).beam
+    assert section.keys() == {*tried, "shared_filesystem"}
+    for name in ("runner", "environment_type", "environment_cache_millis", "parallelism"):
+        assert f"--{name}={section[name]}" in FlinkCluster(tmp_path).flags
 
 
 def test_the_cluster_is_set_up_as_the_one_of_the_tests() -> None:
