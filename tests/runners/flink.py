@@ -63,6 +63,8 @@ class FlinkCluster:
         self.flags = (
             "--runner=PortableRunner",
             f"--job_endpoint=localhost:{self._job}",
+            # As in configs/kubernetes, where what the server calls it leads nowhere.
+            f"--artifact_endpoint=localhost:{self._artifacts}",
             "--environment_type=EXTERNAL",
             f"--environment_config=localhost:{self._pool}",
             f"--parallelism={TASK_MANAGERS}",
@@ -170,7 +172,8 @@ class FlinkCluster:
         arguments = ["--job-host", "localhost", "--flink-master", f"localhost:{self._rest}"]
         arguments += [part for name, port in ports.items() for part in (f"--{name}", str(port))]
         arguments += ["--artifacts-dir", str(self._folder / "artifacts")]
-        return self._java("job-server", _JOB_SERVER, os.pathsep.join(_beam_jars()), ["-Xmx800m"], arguments)
+        # On the cluster's own jars, as in configs/kubernetes.
+        return self._java("job-server", _JOB_SERVER, _cluster_jars(), ["-Xmx800m"], arguments)
 
     def _java(self, name: str, main: str, jars: str, options: Sequence[str], arguments: Sequence[str]) -> Service:
         java = shutil.which("java")
