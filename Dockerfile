@@ -16,12 +16,15 @@ FROM python:3.11-slim-bookworm
 ARG CUDA=no
 
 # The environment of Python is the one that is installed here: boot makes none of its own. TensorFlow takes memory of an
-# accelerator as it needs it: each core has an SDK process, and each process holds the model.
+# accelerator as it needs it: each core has an SDK process, and each process holds the model. MALLOC_* and Arrow's pool:
+# freed memory goes back to the system, as where `ruiji` starts its workers itself.
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 \
     TF_FORCE_GPU_ALLOW_GROWTH=true \
+    MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TRIM_THRESHOLD_=33554432 MALLOC_ARENA_MAX=2 \
+    ARROW_DEFAULT_MEMORY_POOL=system \
     TF_CPP_MIN_LOG_LEVEL=2
 
 WORKDIR /opt/ruiji

@@ -24,7 +24,7 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m tests.runners.install flink prism vectors
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
-		tests/runners $(filter-out tests/runners/,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
+		tests/runners $(filter-out tests/runners/ tests/__pycache__/,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
 
 test-fast: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not flink and not prism"

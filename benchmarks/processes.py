@@ -145,10 +145,11 @@ def _resident(seen: _Seen) -> int:
     with contextlib.suppress(psutil.Error, OSError):
         with seen.process.oneshot():
             now, times = int(seen.process.memory_info().rss), seen.process.cpu_times()
-            moved = seen.process.io_counters()
-        seen.read, seen.written = int(moved.read_chars), int(moved.write_chars)
         seen.cpu = times.user + times.system
         seen.rss = max(seen.rss, now, _high_water_mark(seen.process.pid))
+        with contextlib.suppress(psutil.Error, AttributeError):  # some systems do not tell
+            moved = seen.process.io_counters()
+            seen.read, seen.written = int(moved.read_chars), int(moved.write_chars)
         return now
     return 0
 

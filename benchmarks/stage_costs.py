@@ -36,7 +36,7 @@ from benchmarks.processes import run_measured
 from benchmarks.ruiji import PROGRAM
 from benchmarks.tables import markdown_table, mebibytes, notify, shown
 from sim_transforms.hnsw.partition import nearest_cells
-from sim_transforms.quality.estimate import Inputs, Workers, expected_shards, predict, worker_bytes
+from sim_transforms.quality.estimate import ROW_BYTES, Inputs, Workers, expected_shards, predict, worker_bytes
 from sim_transforms.settings.stages import IndexSettings
 
 STAGES = ("preprocess", "embed", "index", "reindex")
@@ -47,8 +47,6 @@ _GROWTH = 100
 # Catalogs that the model is carried to, and `index.shard_items` that keeps the search for cells small there.
 CARRIED = ((10**6, 25_000), (10**7, 25_000), (10**8, 25_000), (10**8, 100_000), (10**9, 250_000))
 DIMENSION = 64
-# Of an item's id, label, digest and short metadata.
-_ROW_BYTES = 100.0
 _ITEMS_TIMED, _CELLS_TIMED = 20_000, 2_000
 _WORKERS = ("--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
 _EMBED = "import sys; from benchmarks.stage_costs import embed_alone; embed_alone(sys.argv[1:])"
@@ -84,10 +82,14 @@ class Line:
 
 
 def line_through(sizes: tuple[int, int], costs: tuple[Cost, Cost]) -> Line:
-    """The line through two measurements; what is fixed is at least 0."""
+    """The line through two measurements; where less than nothing would be fixed, through nothing and the larger."""
     (few, many), (low, high) = sizes, costs
-    each = {name: (getattr(high, name) - getattr(low, name)) / (many - few) for name in FIGURES}
-    fixed = {name: max(0.0, getattr(low, name) - few * each[name]) for name in FIGURES}
+    fixed, each = {}, {}
+    for name in FIGURES:
+        first, second = getattr(low, name), getattr(high, name)
+        slope = (second - first) / (many - few)
+        fixed[name] = max(0.0, first - few * slope)
+        each[name] = slope if fixed[name] else second / many
     return Line(Cost(**fixed), Cost(**each))
 
 
@@ -303,7 +305,7 @@ def trial_table(costs: Costs) -> str:
 
 def carried_table(costs: Costs) -> str:
     """Core hours of each stage on catalogs that were not run, with larger shards the larger they are."""
-    headers = ["items", "shard_items", *(f"{stage} core h" for stage in STAGES), "all on 100 cores, h"]
+    headers = ["items", "shard_items", *(f"{stage} core h" for stage in STAGES), "a run on 100 cores, h"]
     rows = []
     for items, shard_items in CARRIED:
         hours = [costs.at(stage, items, shard_items).cpu_seconds / 3600 for stage in STAGES]
@@ -318,7 +320,7 @@ def sizes_table() -> str:
     rows = []
     for items, shard_items in CARRIED:
         settings = IndexSettings(shard_items=shard_items)
-        inputs = Inputs(items=items, dimension=DIMENSION, row_bytes=_ROW_BYTES, embeddings_bytes=0)
+        inputs = Inputs(items=items, dimension=DIMENSION, row_bytes=ROW_BYTES, embeddings_bytes=0)
         told = predict(inputs, settings, Workers(count=100, local=False))
         memory = worker_bytes(inputs, settings)
         shard = max(size for stage, size in memory.items() if stage not in ("partition", "upper"))

@@ -4,22 +4,20 @@ Beam's own runner works a job before it comes back, so that there is nothing to 
 Any other works it elsewhere: the command asks for its state, stages and counters every ten seconds.
 """
 
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-from apache_beam.runners.runner import PipelineResult
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from pipelines._main import notify
+from pipelines._main import Terminated, notify
 from sim_transforms.counters import counted, counters_text
-from sim_transforms.errors import Detached, JobFailed
+from sim_transforms.errors import Detached, JobFailed, one_line
 from sim_transforms.flink_stages import flink_stages
 from sim_transforms.options import runner_of, runs_here
 from sim_transforms.records.ledger import LedgerTotals
@@ -83,21 +81,33 @@ class _Watched:
 
     def wait_until_finish(self) -> Any:
         """Tells of the job until it has ended."""
-        notify(f"{self._name}: job {self._id} on {self._runner}")
-        with _TermAsInterrupt() as term:
-            self._waiting.start()
-            while self._waiting.is_alive():
-                try:
+        self._waiting.start()
+        while True:
+            try:
+                notify(f"{self._name}: job {self._id} on {self._runner}")
+                while self._waiting.is_alive():
                     self._waiting.join(_EVERY_SECONDS)
                     if self._waiting.is_alive():
                         self._tell()
-                except KeyboardInterrupt:
-                    self._interrupted(asks=not term.came)
+                break
+            except KeyboardInterrupt as interrupt:
+                self._interrupted(interrupt)
         if self._error is not None:
-            where = f"{self._name}: job {self._id} failed on {self._runner}"
-            raise JobFailed(f"{where}: {cause_of(str(self._error))}") from self._error
+            raise self._failure(self._error) from self._error
         self._tell_counters(ended=True)
         return self._result.state
+
+    def _failure(self, error: Exception) -> JobFailed:
+        """The job has failed, or nobody can say any more what becomes of it."""
+        state = str(_call(lambda: self._result.state) or "not known")
+        job = f"{self._name}: job {self._id}"
+        if PipelineState.is_terminal(state):
+            return JobFailed(f"{job} failed on {self._runner}: {cause_of(str(error))}")
+        _call(self._result.cancel)
+        return JobFailed(
+            f"{job} on {self._runner} answers no more (state {state.lower()}): {cause_of(str(error))}; it was asked to "
+            "end, but look there whether it has"
+        )
 
     def metrics(self) -> Any:
         """Of the job, as they are now."""
@@ -112,7 +122,7 @@ class _Watched:
             self._error = error
 
     def _tell(self) -> None:
-        stages = flink_stages(self._master, self._id) if self._master else None
+        stages = _call(lambda: flink_stages(self._master, self._id)) if self._master else None
         state = _call(lambda: self._result.state) or "state not known"
         notify(f"{self._name}: {str(state).lower()}{f', {stages.text()}' if stages else ''}")
         self._tell_counters()
@@ -126,11 +136,12 @@ class _Watched:
         rate = "" if ended else f", {done / max(now - before, 1e-3):,.0f} a second"
         notify(f"{self._name}: {counters_text(stages)}{rate}")
 
-    def _interrupted(self, asks: bool) -> None:
+    def _interrupted(self, interrupt: KeyboardInterrupt) -> None:
         """Does what the user chooses; where nobody can be asked, the job is cancelled."""
         detach = ", [d]etach from it" if self._outlives else ""
         question = f"{self._name}: [c]ancel the job{detach}, or [w]ait for it? "
-        choice = _ask(question, "cdw" if self._outlives else "cw") if asks else "c"
+        choices = "cdw" if self._outlives else "cw"
+        choice = "c" if isinstance(interrupt, Terminated) else _ask(question, choices)
         if choice == "w":
             return
         if choice == "d":
@@ -139,40 +150,26 @@ class _Watched:
                 f"{self._name} anew"
             )
         notify(f"{self._name}: cancelling job {self._id}")
-        self._result.cancel()
-        self._waiting.join(_CANCEL_SECONDS)
-        raise KeyboardInterrupt
-
-
-class _TermAsInterrupt:
-    """SIGTERM interrupts as Ctrl-C does, so that a job does not outlive the command that a scheduler has stopped."""
-
-    came = False
-
-    def __enter__(self) -> "_TermAsInterrupt":
-        self._before = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._interrupt)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
-        raise KeyboardInterrupt
+        try:
+            self._result.cancel()
+            self._waiting.join(_CANCEL_SECONDS)
+        except Exception as error:
+            notify(f"{self._name}: {self._runner} does not cancel: {one_line(error)}")
+        if self._waiting.is_alive():
+            notify(f"{self._name}: job {self._id} may still run on {self._runner}: end it there")
+        raise interrupt
 
 
 def cause_of(said: str) -> str:
-    """The line of a runner's words that says most: a worker's own exception, else the first line.
+    """The line of a runner's words that says most: a worker's own exception, else the first that is no heading.
 
     Args:
         said: traces of Java and Python, nested, in which Beam marks the worker's exception by the step it came from.
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     marked = [line for line in lines if " [while running " in line]
-    return marked[-1] if marked else next(iter(lines), "it said nothing")
+    telling = [line for line in lines if not line.endswith(":")]
+    return next(iter([*marked[-1:], *telling, *lines]), "it said nothing")
 
 
 def _ask(question: str, choices: str) -> str:

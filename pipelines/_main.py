@@ -88,6 +88,10 @@ class Main:
         sys.stdout.write(shown.rstrip("\n") + "\n")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: somebody who cannot be asked, such as a scheduler, ends the command."""
+
+
 def notify(message: str) -> None:
     """One line of progress on standard error."""
     sys.stderr.write(f"ruiji: {message}\n")

@@ -3,13 +3,17 @@
 import argparse
 import errno
 import importlib
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import NoReturn
 
-from pipelines._main import Main, quiet_libraries, steady_memory
+from pipelines._main import Main, Terminated, quiet_libraries, steady_memory
 from sim_transforms.errors import RuijiError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -363,12 +367,37 @@ def main(argv: Sequence[str]) -> int:
     """Runs one command; gives its exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
     debug = "--debug" in argv
     try:
+        with _terminable():
+            return _checked(argv, debug)
+    except Terminated:
+        return _failed("terminated; the next run goes on from the last finished stage", 143, debug)
+    except KeyboardInterrupt:
+        return _failed("interrupted; the next run goes on from the last finished stage", 130, debug)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM interrupts as Ctrl-C does, so that locks, leases and remote jobs are given up in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _checked(argv: Sequence[str], debug: bool) -> int:
+    try:
         arguments, further = parser().parse_known_args(list(argv))
         _run(arguments, further)
     except RuijiError as error:
         return _failed(str(error), error.exit_code, debug)
-    except KeyboardInterrupt:
-        return _failed("interrupted; the next run goes on from the last finished stage", 130, debug)
     except BrokenPipeError:
         return 1
     except Exception as error:

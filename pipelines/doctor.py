@@ -81,7 +81,7 @@ def _endpoints(options: PipelineOptions) -> list[Check]:
     chosen: dict[str, Any] = options.get_all_options()
     runner, checks = runner_of(options), []
     master = str(chosen.get("flink_master") or "[auto]")
-    if runner == "FlinkRunner" and not master.startswith("["):
+    if runner in ("FlinkRunner", "PortableRunner") and not master.startswith("["):
         checks.append(check_flink(master, int(chosen.get("parallelism") or 0)))
     service = str(chosen.get("job_endpoint") or "embed")
     if runner == "PortableRunner" and service != "embed":

@@ -5,6 +5,7 @@ ruiji index --config configs/digits.yaml --examples work/a/examples --model work
 ruiji index --embeddings vectors.npy --ids names.txt --store work/vectors/store
 """
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +33,7 @@ from sim_transforms.publish_version import (
 from sim_transforms.records.clips import SOURCE_ID, sound_of
 from sim_transforms.records.manifests import ModelManifest
 from sim_transforms.resource_hints import asking
-from sim_transforms.runs.tally import every_second
+from sim_transforms.runs.tally import looking
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store
 from sim_transforms.worker_usage import peak_rss_bytes
@@ -47,20 +48,21 @@ def build_index(
 ) -> IndexResult:
     """Builds the parts of the index under the empty folder `scratch`."""
     show = progress or no_progress
+    seconds = 1.0 if runs_here(options) else 10.0
     hints = asking(options).index(given.source.items, given.source.dimension, settings)
-    with every_second(partial(_show, scratch, show)), Job("index", options) as pipeline:
+    with looking(partial(_show, scratch, show), seconds), Job("index", options) as pipeline:
         pieces = pipeline | "Pieces" >> beam.Create(given.source.pieces)
         pieces | "BuildIndex" >> BuildIndex(given, str(scratch), settings, runs_here(options), hints)
     return collect_index(str(scratch), given)
 
 
 def _show(scratch: Path, show: Callable[[str, int, int], None]) -> None:
-    """Tells how many of the shards that are known by now are built, and how many merged."""
-    written = len(list(scratch.glob("shard-*.arrow")))
-    for name, pattern in (("built", "shard-*.links.npy"), ("merged", "records-*")):
-        done = len(list(scratch.glob(pattern)))
-        if 0 < done < written:
-            show(f"index, {name}", done, written)
+    """Tells how many of the shards are built: most of the work, as far as shards are known."""
+    names = [entry.name for entry in os.scandir(scratch) if entry.name.startswith("shard-")]
+    shards = sum(name.endswith(".arrow") for name in names)
+    built = sum(name.endswith(".links.npy") for name in names)
+    if 0 < built < shards:
+        show("index", built, shards)
 
 
 def publish_index(

@@ -172,7 +172,9 @@ class NextVersion:
             path.mkdir()
         write_live_embeddings(self.opened.folder, manifest, change, source)
         given = open_embeddings(source, None, settings.index.space)
-        built = build_index(given, parts, settings.index, self.main.options(settings), Progress(self.main, "shards"))
+        built = build_index(
+            given, parts, settings.index, self.main.options(settings), Progress(self.main, "shards built")
+        )
         sizes = assemble_version(folder, str(parts), built.outcome.plans, settings.index.layout)
         described = make_manifest(
             folder, sizes, built.outcome, built.manifest, settings.index, manifest.calibration, settings.search

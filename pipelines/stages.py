@@ -192,7 +192,7 @@ class Stages:
             prediction = predict_run(self, settings.index, options, embeddings, ids)
             self._main.notify(f"index: {prediction.line()}")
             began = time.monotonic()
-            built = build_index(given, parts, settings.index, options, Progress(self._main, "shards"))
+            built = build_index(given, parts, settings.index, options, Progress(self._main, "shards built"))
             timings = {"build_seconds": round(time.monotonic() - began, 3)}
             rejects = self.workdir / "index_rejects.parquet"
             write_rejects(rejects, built.failed)

@@ -35,13 +35,9 @@ def counted(metrics: Any) -> dict[str, LedgerTotals]:
         namespace = each.key.metric.namespace
         if namespace.startswith(_PREFIX):
             known = found.setdefault(namespace.removeprefix(_PREFIX), dict.fromkeys(_COUNTS, 0))
-            known[each.key.metric.name] += _newest(each.committed, each.attempted)
+            # Some runners tell what is committed alone, some what is attempted, some both.
+            known[each.key.metric.name] += max(each.committed or 0, each.attempted or 0)
     return {stage: LedgerTotals(**counts) for stage, counts in sorted(found.items())}
-
-
-def _newest(*values: int | None) -> int:
-    """Some runners tell what is committed alone, some what is attempted, some both."""
-    return next((value for value in values if value), 0)
 
 
 def counters_text(stages: dict[str, LedgerTotals]) -> str:

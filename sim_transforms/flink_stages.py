@@ -4,6 +4,7 @@ import json
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 
 _WAIT_SECONDS = 5.0
@@ -40,12 +41,12 @@ def flink_stages(master: str, job: str) -> FlinkStages | None:
     url = (master if master.startswith("http") else f"http://{master}").rstrip("/")
     try:
         jobs = _ask(f"{url}/jobs/overview")["jobs"]
-        mine = [each for each in jobs if each["name"] and job.startswith(each["name"])]
+        mine = [each for each in jobs if each["name"] and f"{job}_".startswith(f"{each['name']}_")]
         if not mine:
             return None
-        newest = max(mine, key=lambda each: int(each["start-time"]))
+        newest = max(mine, key=lambda each: (each.get("state") == "RUNNING", int(each["start-time"])))
         return _stages(_ask(f"{url}/jobs/{newest['jid']}"), _restarts(url, newest["jid"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, HTTPException):
         return None
 
 

@@ -95,6 +95,8 @@ def shares_process(chosen: Mapping[str, Any]) -> bool:
 
 def cores_of_machine(machine_type: str | None) -> int:
     """Cores of a Compute Engine machine type, as its name says: n2-standard-8, custom-4-16384; 2 where it does not."""
+    if accelerated := re.fullmatch(r"a2-(?:high|ultra)gpu-(\d+)g", machine_type or ""):
+        return 12 * int(accelerated[1])  # named by its accelerators
     found = re.search(r"-(\d+)(?:-\d+)?(?:-ext|-lssd)?$", machine_type or "")
     return int(found[1]) if found else _CORES
 

@@ -16,7 +16,7 @@ _LAST_LINES = 20
 
 @dataclass
 class RunCommand(beam.PTransform):
-    """Arguments of `ruiji` -> the JSON object that it answered."""
+    """Arguments of `ruiji` -> the last line that it said: the JSON object that it answered."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -36,11 +36,13 @@ def run_command(arguments: tuple[str, ...]) -> str:
     """
     command = [sys.executable, "-m", "pipelines.cli", *arguments, "--json"]
     said: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             _LOGGER.info("%s", line.rstrip("\n"))
             said = [*said[1 - _LAST_LINES :], line]
     if process.returncode:
         raise RuijiError(f"ruiji {' '.join(arguments)} ended with {process.returncode}:\n{''.join(said)}")
-    return said[-1].rstrip("\n")
+    return said[-1].rstrip("\n") if said else ""

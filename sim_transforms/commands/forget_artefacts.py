@@ -57,7 +57,7 @@ def forget_artefacts(workdir: Path, ids: Collection[str], clips: bool = False) -
         DamagedArtefact: an artefact is not what its manifest says; those before it are done.
     """
     for folder in sorted(workdir.glob(".*.scratch")):
-        if folder.name != ".forget.scratch":  # the caller's own
+        if not folder.name.startswith(".forget-"):  # the caller's own
             shutil.rmtree(folder, ignore_errors=True)
     found: dict[str, list[str]] = {item_id: [] for item_id in ids}
     for name, forget in (("examples", forget_examples), ("embeddings", forget_embeddings)):

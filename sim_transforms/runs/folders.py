@@ -9,12 +9,14 @@ States that a crash can leave, and what `recover` makes of them:
 | - | whole | old | the swap goes on |
 | new | - | old | the old one is removed |
 
-`.<name>.tmp` is a folder being written; it is thrown away.
+`.<name>-<random>.tmp` is a folder being written; it is thrown away. Of a new name each time: a remote job that was left
+to itself does not write into that of the next run.
 """
 
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +28,9 @@ from sim_transforms.storage.files import sync
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """Gives an empty folder; on success it takes the place of `target`, whatever stood there before."""
-    temporary, sealed, _ = _names(target)
+    sealed, _ = _names(target)
     recover(target)
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}.tmp")
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -45,8 +47,9 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
 def recover(target: Path) -> None:
     """Puts right what a crash has left beside `target`."""
-    temporary, sealed, old = _names(target)
-    shutil.rmtree(temporary, ignore_errors=True)
+    sealed, old = _names(target)
+    for temporary in target.parent.glob(f".{target.name}-*.tmp"):
+        shutil.rmtree(temporary, ignore_errors=True)
     if sealed.exists():
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -81,9 +84,8 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in entries)
 
 
-def _names(target: Path) -> tuple[Path, Path, Path]:
-    temporary, sealed, old = (target.with_name(f".{target.name}.{kind}") for kind in ("tmp", "new", "old"))
-    return temporary, sealed, old
+def _names(target: Path) -> tuple[Path, Path]:
+    return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
 
 
 def _sync_tree(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,9 +78,14 @@ def _work(stage: Stage, state: StageState) -> tuple[Results, str | Path]:
 
 @contextmanager
 def scratch_folder(workdir: Path, name: str) -> Iterator[Path]:
-    """An empty folder, without what a killed run left; gone afterwards, unless a detached job still writes there."""
-    folder = workdir / f".{name}.scratch"
-    shutil.rmtree(folder, ignore_errors=True)
+    """An empty folder; gone afterwards, unless a detached job still writes there.
+
+    Of a new name each time, and those of runs that were killed or left are removed: a job that still runs finds its
+    folder gone, and does not write into that of the next one.
+    """
+    for left in workdir.glob(f".{name}-*.scratch"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = workdir / f".{name}-{uuid.uuid4().hex[:8]}.scratch"
     folder.mkdir(parents=True)
     try:
         yield folder

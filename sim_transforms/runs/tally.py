@@ -82,18 +82,18 @@ def watched(folder: Path, total: int, show: Show) -> Iterator[str]:
         if 0 < now.done < total:
             show(now.done, total, now.rejected)
 
-    with every_second(look):
+    with looking(look):
         yield str(folder)
     show(total, total, tallied(folder).rejected)
 
 
 @contextmanager
-def every_second(look: Callable[[], None]) -> Iterator[None]:
-    """Calls `look` from a thread for as long as the block runs."""
+def looking(look: Callable[[], None], seconds: float = 1.0) -> Iterator[None]:
+    """Calls `look` from a thread, every so many seconds for as long as the block runs."""
     ended = threading.Event()
 
     def work() -> None:
-        while not ended.wait(1.0):
+        while not ended.wait(seconds):
             look()
 
     thread = threading.Thread(target=work, daemon=True)

@@ -16,7 +16,7 @@ import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
-from pipelines import _job
+from pipelines import _job, cli
 from pipelines._job import Job, cause_of
 from sim_transforms.counters import count
 from sim_transforms.errors import Detached, JobFailed
@@ -38,7 +38,7 @@ class Elsewhere(PipelineRunner):
     def __init__(self, fails: bool = False, seen: Callable[[], object] = lambda: None) -> None:
         self.ended, self.cancelled = threading.Event(), False
         self.fails, self.asked, self.seen = fails, 0, seen
-        self.name = ""
+        self.name, self.answers = "", True
         self._job_id = "job-7"
 
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> "Elsewhere":
@@ -47,7 +47,9 @@ class Elsewhere(PipelineRunner):
 
     @property
     def state(self) -> str:
-        return PipelineState.DONE if self.ended.is_set() else PipelineState.RUNNING
+        if not (self.ended.is_set() and self.answers):
+            return PipelineState.RUNNING
+        return PipelineState.FAILED if self.fails else PipelineState.DONE
 
     def wait_until_finish(self) -> str:
         assert self.ended.wait(LIMIT)
@@ -149,6 +151,7 @@ NameError: name 'x' is not defined [while running 'Read']
     [
         (SAID, "NameError: name 'x' is not defined [while running 'Read']"),
         ("\nno quota\nat line 1", "no quota"),
+        ("Dataflow pipeline failed. State: FAILED, Error:\nno quota of n2\n", "no quota of n2"),
         ("", "it said nothing"),
     ],
 )
@@ -156,20 +159,54 @@ def test_cause_is_the_workers_exception_where_there_is_one(said: str, cause: str
     assert cause_of(said) == cause
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_cancels_where_nobody_can_be_asked(number: int, launched: Callable[..., None]) -> None:
-    runner = Elsewhere(seen=lambda: _interrupt(number))
-    before = signal.getsignal(signal.SIGTERM)
+def test_interrupt_cancels_where_nobody_can_be_asked(launched: Callable[..., None]) -> None:
+    runner = Elsewhere(seen=_interrupt)
     with pytest.raises(KeyboardInterrupt):
         launched(runner)
+    assert runner.cancelled
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_command_that_is_interrupted_cancels_its_job(
+    number: int, code: int, launched: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Elsewhere(seen=lambda: _interrupt(number))
+    monkeypatch.setattr(cli, "_run", lambda *_: launched(runner))
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["versions", "list", "--store", "nowhere"]) == code
     assert runner.cancelled
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_term_cancels_without_asking(launched: Callable[..., None], terminal: Callable[[str], None]) -> None:
+def test_term_cancels_without_asking(
+    launched: Callable[..., None], terminal: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     runner = Elsewhere(seen=lambda: _interrupt(signal.SIGTERM))
     terminal("d\n")
+    monkeypatch.setattr(cli, "_run", lambda *_: launched(runner))
+    assert cli.main(["versions", "list", "--store", "nowhere"]) == 143
+    assert runner.cancelled
+
+
+def test_a_runner_that_does_not_cancel_is_told(
+    launched: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_job, "_CANCEL_SECONDS", 0.1)
+    runner = Elsewhere(seen=_interrupt)
+    monkeypatch.setattr(runner, "cancel", lambda: 1 / 0)
     with pytest.raises(KeyboardInterrupt):
+        launched(runner)
+    runner.ended.set()
+    said = capsys.readouterr().err
+    assert "FlinkRunner does not cancel: division by zero" in said
+    assert "job job-7 may still run on FlinkRunner: end it there" in said
+
+
+def test_a_job_of_which_nothing_is_known_any_more_is_asked_to_end(launched: Callable[..., None]) -> None:
+    runner = Elsewhere(fails=True)
+    runner.seen = runner.ends_soon
+    runner.answers = False
+    with pytest.raises(JobFailed, match=r"answers no more \(state running\): the job is broken; .* asked to end"):
         launched(runner)
     assert runner.cancelled
 
@@ -244,11 +281,11 @@ def flink() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_stages_of_the_newest_job_of_the_name(flink: tuple[str, dict[str, Any]]) -> None:
     master, answers = flink
-    jobs = [("a", "pets-embed-root", 1), ("b", "pets-embed-root", 2), ("c", "birds-embed-root", 3), ("d", "", 4)]
+    jobs = [("a", "pets-embed-1127", 1), ("b", "pets-embed-1127", 2), ("c", "pets", 3), ("d", "", 4)]
     answers["/jobs/overview"] = {"jobs": [{"jid": j, "name": n, "start-time": t} for j, n, t in jobs]}
     answers["/jobs/b"] = {"vertices": [{"status": s} for s in ("FINISHED", "FINISHED", "RUNNING", "CREATED")]}
     answers["/jobs/b/metrics?get=numRestarts"] = [{"id": "numRestarts", "value": "2"}]
-    found = flink_stages(master, "pets-embed-root-1127_8f")
+    found = flink_stages(master, "pets-embed-1127_8f")
     assert found == FlinkStages(2, 4, (("CREATED", 1), ("RUNNING", 1)), 2)
     assert found.text() == "2 of 4 stages done, 1 created, 1 running, begun again 2 times"
 

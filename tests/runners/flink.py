@@ -65,6 +65,8 @@ class FlinkCluster:
             f"--job_endpoint=localhost:{self._job}",
             # As in configs/kubernetes, where what the server calls it leads nowhere.
             f"--artifact_endpoint=localhost:{self._artifacts}",
+            # Tells the command the stages.
+            f"--flink_master=localhost:{self._rest}",
             "--environment_type=EXTERNAL",
             f"--environment_config=localhost:{self._pool}",
             f"--parallelism={TASK_MANAGERS}",

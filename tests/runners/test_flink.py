@@ -136,7 +136,7 @@ def test_a_python_worker_killed_while_it_embeds(
 
 def _embedding(folder: Path) -> bool:
     """Whether an item has been read by a worker."""
-    return any(path.stat().st_size for path in folder.rglob(".embed.scratch/tally/*"))
+    return any(path.stat().st_size for path in folder.rglob(".embed-*.scratch/tally/*"))
 
 
 def test_a_job_that_was_cancelled_is_submitted_again(

@@ -112,11 +112,14 @@ def test_every_file_is_applied() -> None:
     (kustomization,) = documents(FOLDER / "kustomization.yaml")
     maps = kustomization["configMapGenerator"]
     named = {*kustomization["resources"], *(file for each in maps for file in each["files"]), "kustomization.yaml"}
+    named |= set(kustomization["configurations"])
     assert named == {path.name for path in FOLDER.glob("*.yaml")}
     images = {image["name"] for image in kustomization["images"]}
     used = {c["image"].rpartition(":")[0] for pod in _pods().values() for c in _containers(pod) if "image" in c}
     assert used == images
     assert _flink()["spec"]["image"].rpartition(":")[0] in images
+    (further,) = documents(FOLDER / "flink-images.yaml")
+    assert further == {"images": [{"path": "spec/image", "kind": _flink()["kind"]}]}
 
 
 @pytest.mark.parametrize(("name", "commands"), JOBS.items())
@@ -254,3 +257,4 @@ def test_versions_are_those_of_the_lock_file_and_of_the_tests() -> None:
     assert _flink()["spec"]["flinkVersion"] == f"v{minor.replace('.', '_')}"
     for source in re.findall(r"^COPY (?!--from)(\S+)", docker, re.M):
         assert (ROOT / source).is_file()
+        assert f"!{source}" in (FOLDER / "flink.Dockerfile.dockerignore").read_text().splitlines()

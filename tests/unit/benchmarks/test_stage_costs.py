@@ -28,7 +28,9 @@ def test_line_goes_through_both_sizes() -> None:
 
 
 def test_what_is_fixed_is_never_less_than_nothing() -> None:
-    assert line_through((10, 20), (_cost(1), _cost(3))).fixed == Cost(0.0, 0.0, 0.0)
+    line = line_through((10, 20), (_cost(1), _cost(3)))
+    assert line.fixed == Cost(0.0, 0.0, 0.0)
+    assert line.at(20).cpu_seconds == pytest.approx(3)
 
 
 def test_search_for_cells_is_counted_apart_and_grows_with_items_and_shards() -> None:

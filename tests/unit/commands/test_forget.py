@@ -131,7 +131,7 @@ def test_check_within_refuses_what_is_no_time(hours: float) -> None:
 
 def test_forget_artefacts_takes_items_out_of_remembered_files_rejects_and_scratch(tmp_path: Path) -> None:
     (tmp_path / "sources").mkdir()
-    (tmp_path / ".reindex.scratch").mkdir()
+    (tmp_path / ".reindex-0a.scratch").mkdir()
     table = pa.table({"item_id": ["a", "b", "a"], "uri": ["1", "2", "3"]})
     for name in ("sources/sources-000000.parquet", "rejects.parquet"):
         pq.write_table(table, tmp_path / name)
@@ -142,7 +142,7 @@ def test_forget_artefacts_takes_items_out_of_remembered_files_rejects_and_scratc
     for name in ("sources/sources-000000.parquet", "rejects.parquet"):
         assert pq.read_table(tmp_path / name).to_pylist() == [{"item_id": "b", "uri": "2"}]
     assert (tmp_path / "sources" / "sources-000001.parquet").stat().st_mtime_ns == untouched
-    assert not (tmp_path / ".reindex.scratch").exists()
+    assert not (tmp_path / ".reindex-0a.scratch").exists()
     assert forget_artefacts(tmp_path, ["a", "c"]).places == {}
 
 
