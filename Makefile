@@ -43,7 +43,7 @@ test-thorough: .venv/ready
 	$(BIN)/python -m tests.runners.install flink vectors
 	RUIJI_THOROUGH=1 $(BIN)/python -m pytest -n 2 --dist loadfile \
 		tests/contracts tests/properties tests/pipelines/test_kill.py tests/trainer/test_jax.py
-	RUIJI_FAULT_ROUNDS=20 $(BIN)/python -m pytest tests/runners/test_flink.py
+	RUIJI_THOROUGH=1 $(BIN)/python -m pytest tests/runners/test_flink.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -18,9 +18,9 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from pipelines._main import Terminated, notify
 from sim_transforms.counters import counted, counters_text
 from sim_transforms.errors import Detached, JobFailed, one_line
-from sim_transforms.flink_stages import flink_stages
 from sim_transforms.options import runner_of, runs_here
 from sim_transforms.records.ledger import LedgerTotals
+from sim_transforms.runs.flink import flink_stages
 
 _EVERY_SECONDS = 10.0
 # So long a runner may take to end a job that was cancelled.
@@ -122,7 +122,7 @@ class _Watched:
             self._error = error
 
     def _tell(self) -> None:
-        stages = _call(lambda: flink_stages(self._master, self._id)) if self._master else None
+        stages = flink_stages(self._master, self._id) if self._master else None
         state = _call(lambda: self._result.state) or "state not known"
         notify(f"{self._name}: {str(state).lower()}{f', {stages.text()}' if stages else ''}")
         self._tell_counters()

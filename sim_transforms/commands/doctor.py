@@ -1,9 +1,7 @@
 """`ruiji doctor`: what would go wrong with a job on a runner, found before it is launched."""
 
-import json
 import re
 import socket
-import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from sim_transforms.errors import NotFound, RuijiError
 from sim_transforms.quality.estimate import ROW_BYTES, Inputs, worker_bytes
 from sim_transforms.records.manifests import ExamplesManifest
 from sim_transforms.records.media import MediaShape
+from sim_transforms.runs.flink import UNANSWERED, ask_flink
 from sim_transforms.settings.stages import Settings
 from sim_transforms.storage.open import open_store
 
@@ -85,12 +84,10 @@ def _is_here(address: str) -> bool:
 
 def check_flink(master: str, parallelism: int) -> Check:
     """Whether a Flink cluster answers and has a slot for each part of the work; 0 leaves the number to Flink."""
-    url = master if master.startswith("http") else f"http://{master}"
     try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/overview", timeout=_WAIT_SECONDS) as answer:
-            told = json.load(answer)
+        told = ask_flink(master, "/overview")
         managers, slots = int(told["taskmanagers"]), int(told["slots-total"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except UNANSWERED as error:
         return Check("flink_master", "failed", f"{master}: {error}", "start the cluster, or correct --flink_master")
     found = f"{master}: Flink {told.get('flink-version', '?')}, {managers} TaskManagers, {slots} slots"
     advice = f"--parallelism={parallelism} needs as many slots: start TaskManagers, or lower it"

@@ -9,8 +9,7 @@ States that a crash can leave, and what `recover` makes of them:
 | - | whole | old | the swap goes on |
 | new | - | old | the old one is removed |
 
-`.<name>-<random>.tmp` is a folder being written; it is thrown away. Of a new name each time: a remote job that was left
-to itself does not write into that of the next run.
+`.<name>-<random>.tmp` is a folder being written; it is thrown away.
 """
 
 import json
@@ -24,21 +23,40 @@ from pathlib import Path
 from sim_transforms.errors import Detached
 from sim_transforms.storage.files import sync
 
+_BEING_WRITTEN = "tmp"
+
+
+@contextmanager
+def fresh_folder(place: Path, ending: str) -> Iterator[Path]:
+    """An empty folder `.<name>-<random>.<ending>` beside `place`; gone after an error, unless a job still writes there.
+
+    Of a new name each time, and those of runs that were killed or left are removed: a job that still runs finds its
+    folder gone, and does not write into that of the next one.
+    """
+    _remove_left(place, ending)
+    folder = place.with_name(f".{place.name}-{uuid.uuid4().hex[:8]}.{ending}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    except Detached:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _remove_left(place: Path, ending: str) -> None:
+    for left in place.parent.glob(f".{place.name}-*.{ending}"):
+        shutil.rmtree(left, ignore_errors=True)
+
 
 @contextmanager
 def staged_folder(target: Path) -> Iterator[Path]:
     """Gives an empty folder; on success it takes the place of `target`, whatever stood there before."""
     sealed, _ = _names(target)
     recover(target)
-    temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}.tmp")
-    temporary.mkdir(parents=True)
-    try:
+    with fresh_folder(target, _BEING_WRITTEN) as temporary:
         yield temporary
-    except Detached:  # a job still writes there
-        raise
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     _sync_tree(temporary)
     os.rename(temporary, sealed)
     sync(target.parent)
@@ -48,8 +66,7 @@ def staged_folder(target: Path) -> Iterator[Path]:
 def recover(target: Path) -> None:
     """Puts right what a crash has left beside `target`."""
     sealed, old = _names(target)
-    for temporary in target.parent.glob(f".{target.name}-*.tmp"):
-        shutil.rmtree(temporary, ignore_errors=True)
+    _remove_left(target, _BEING_WRITTEN)
     if sealed.exists():
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)

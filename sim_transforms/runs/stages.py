@@ -2,16 +2,14 @@
 
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sim_transforms.errors import Detached
 from sim_transforms.runs.digests import code_digest, settings_digest
-from sim_transforms.runs.folders import recover, staged_folder
+from sim_transforms.runs.folders import fresh_folder, recover, staged_folder
 from sim_transforms.runs.state import StageState
 
 Results = dict[str, Any]
@@ -78,20 +76,7 @@ def _work(stage: Stage, state: StageState) -> tuple[Results, str | Path]:
 
 @contextmanager
 def scratch_folder(workdir: Path, name: str) -> Iterator[Path]:
-    """An empty folder; gone afterwards, unless a detached job still writes there.
-
-    Of a new name each time, and those of runs that were killed or left are removed: a job that still runs finds its
-    folder gone, and does not write into that of the next one.
-    """
-    for left in workdir.glob(f".{name}-*.scratch"):
-        shutil.rmtree(left, ignore_errors=True)
-    folder = workdir / f".{name}-{uuid.uuid4().hex[:8]}.scratch"
-    folder.mkdir(parents=True)
-    try:
+    """An empty folder; gone afterwards, unless a detached job still writes there (`fresh_folder`)."""
+    with fresh_folder(workdir / name, "scratch") as folder:
         yield folder
-    except Detached:
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     shutil.rmtree(folder, ignore_errors=True)

@@ -20,8 +20,8 @@ from pipelines import _job, cli
 from pipelines._job import Job, cause_of
 from sim_transforms.counters import count
 from sim_transforms.errors import Detached, JobFailed
-from sim_transforms.flink_stages import FlinkStages, flink_stages
 from sim_transforms.records.ledger import LedgerEntry
+from sim_transforms.runs.flink import FlinkStages, flink_stages
 from tests.pipelines.small_catalogs import ONE_PROCESS
 
 LIMIT = 20.0

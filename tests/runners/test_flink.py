@@ -1,7 +1,7 @@
 """A real Flink cluster gives the bytes of one process, its two TaskManagers share the work, and faults do no harm.
 
-What is killed or cancelled leaves the right version, or none. RUIJI_FAULT_ROUNDS=20 in the environment repeats each of
-these tests. All stand in one file, so that they share one cluster.
+What is killed or cancelled leaves the right version, or none; thoroughly, twenty times in a row. All stand in one file,
+so that they share one cluster.
 """
 
 import json
@@ -29,11 +29,11 @@ from tests.runners.jobs import (
     start,
     words_arguments,
 )
+from tests.thorough import rounds
 
 pytestmark = [pytest.mark.flink, pytest.mark.timeout(900)]
 LEAST_SHARE = 0.25
 _LIMIT = 300.0
-_ROUNDS = int(os.environ.get("RUIJI_FAULT_ROUNDS", "1"))
 
 
 def test_flink_digits_give_the_bytes_of_one_process(
@@ -63,9 +63,9 @@ def test_doctor_finds_the_cluster_healthy(cluster: FlinkCluster, tmp_path: Path)
     assert found["versions"] == "the same as here"
 
 
-@pytest.fixture(params=range(_ROUNDS))
+@pytest.fixture(params=range(rounds(20, 1)))
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Of one job; several rounds where the environment asks for them."""
+    """Of one job, as often as is asked for."""
     return tmp_path / "work"
 
 

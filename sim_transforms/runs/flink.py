@@ -1,4 +1,4 @@
-"""What a Flink cluster does for a job, by its REST interface: Beam's job service tells no counters before the end."""
+"""What a Flink cluster says by its REST interface, also of a job: Beam's job service tells nothing before the end."""
 
 import json
 import urllib.request
@@ -9,6 +9,8 @@ from typing import Any
 
 _WAIT_SECONDS = 5.0
 _ENDED = "FINISHED"
+# Where nobody answers, or not as Flink does.
+UNANSWERED = (OSError, ValueError, KeyError, TypeError, HTTPException)
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,14 @@ def flink_stages(master: str, job: str) -> FlinkStages | None:
         master: host:port of the REST interface, or its URL.
         job: name of the job, or the id that Beam's job service gave it, which begins with the name.
     """
-    url = (master if master.startswith("http") else f"http://{master}").rstrip("/")
     try:
-        jobs = _ask(f"{url}/jobs/overview")["jobs"]
+        jobs = ask_flink(master, "/jobs/overview")["jobs"]
         mine = [each for each in jobs if each["name"] and f"{job}_".startswith(f"{each['name']}_")]
         if not mine:
             return None
         newest = max(mine, key=lambda each: (each.get("state") == "RUNNING", int(each["start-time"])))
-        return _stages(_ask(f"{url}/jobs/{newest['jid']}"), _restarts(url, newest["jid"]))
-    except (OSError, ValueError, KeyError, TypeError, HTTPException):
+        return _stages(ask_flink(master, f"/jobs/{newest['jid']}"), _restarts(master, newest["jid"]))
+    except UNANSWERED:
         return None
 
 
@@ -56,11 +57,18 @@ def _stages(told: dict[str, Any], restarts: int | None) -> FlinkStages:
     return FlinkStages(states[_ENDED], sum(states.values()), others, restarts)
 
 
-def _restarts(url: str, jid: str) -> int | None:
-    found = _ask(f"{url}/jobs/{jid}/metrics?get=numRestarts")
+def _restarts(master: str, jid: str) -> int | None:
+    found = ask_flink(master, f"/jobs/{jid}/metrics?get=numRestarts")
     return int(found[0]["value"]) if found else None
 
 
-def _ask(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=_WAIT_SECONDS) as answer:
+def ask_flink(master: str, path: str) -> Any:
+    """The JSON of a path of the REST interface; raises one of UNANSWERED, which what is made of it may, too.
+
+    Args:
+        master: host:port of the interface, or its URL.
+        path: with a slash in front.
+    """
+    url = (master if master.startswith("http") else f"http://{master}").rstrip("/")
+    with urllib.request.urlopen(f"{url}{path}", timeout=_WAIT_SECONDS) as answer:
         return json.load(answer)
