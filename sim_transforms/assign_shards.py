@@ -9,6 +9,8 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from sim_transforms.group_in_files import GroupInFiles
 from sim_transforms.hnsw.cells import Cells, arrange
@@ -24,6 +26,7 @@ from sim_transforms.storage.files import replace_file
 
 # Columns of a shard file that are the index's own, not the catalog's.
 OWN_COLUMNS = ("embedding", "_level")
+_WAITING_BYTES = 16 * 2**20
 
 
 @dataclass
@@ -54,19 +57,59 @@ class AssignShards(beam.PTransform):
         cap = shard_cap(self.items, self.settings)
         return (
             batches
-            | "Assign" >> beam.FlatMap(assign_groups, self.partition, self.settings.space)
+            | "Assign" >> beam.ParDo(AssignGroups(self.settings.space), self.partition)
             | "GroupItems" >> GroupInFiles(self.spill)
             | "SplitAndWrite"
             >> beam.FlatMap(write_group, self.output, cap, self.settings).with_resource_hints(**self.hints)
         )
 
 
-def assign_groups(batch: pa.RecordBatch, partition: Partition, space: str) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Cuts a batch into one batch a group."""
-    places = space_of(space).places(vectors_of(batch.column("embedding")))
-    groups = partition.groups_of(places, batch.column("item_id").to_pylist())
-    for group in np.unique(groups):
-        yield int(group), batch.take(pa.array(np.flatnonzero(groups == group)))
+class AssignGroups(beam.DoFn):
+    """RecordBatches -> (group, RecordBatch of some of its items), with a side input, a Partition.
+
+    Batches wait for others, because with many groups nearly every item of one batch goes to another: then what travels
+    costs more than what it carries.
+
+    Args:
+        space: name of the index's space.
+        most_bytes: that wait in a worker.
+    """
+
+    def __init__(self, space: str, most_bytes: int = _WAITING_BYTES) -> None:
+        self._space, self._most_bytes = space, most_bytes
+        self._waiting: list[tuple[pa.RecordBatch, Array]] = []
+        self._bytes = 0
+
+    def start_bundle(self) -> None:
+        """Nothing waits yet."""
+        self._waiting, self._bytes = [], 0
+
+    def process(self, batch: pa.RecordBatch, partition: Partition) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Assigns a batch, and cuts those that wait."""
+        places = space_of(self._space).places(vectors_of(batch.column("embedding")))
+        self._waiting.append((batch, partition.groups_of(places, batch.column("item_id").to_pylist())))
+        self._bytes += batch.nbytes
+        if self._bytes >= self._most_bytes:
+            yield from self._cut()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Cuts what is left."""
+        for element in self._cut():
+            window = GlobalWindow()
+            yield WindowedValue(element, window.max_timestamp(), [window])
+
+    def _cut(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if not waiting:
+            return
+        batches, found = zip(*waiting, strict=True)
+        table, groups = pa.Table.from_batches(batches).combine_chunks(), np.concatenate(found)
+        order = np.argsort(groups, kind="stable")
+        numbers, starts = np.unique(groups[order], return_index=True)
+        for number, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            # Copied: of a slice a pickle would hold the whole.
+            (batch,) = table.take(pa.array(rows)).combine_chunks().to_batches()
+            yield number, batch
 
 
 def write_group(

@@ -24,7 +24,8 @@ from sim_transforms.media.parts import MAX_FILE_BYTES
 from sim_transforms.media.remote import FileStatus, RemoteFiles, Statuses, is_remote, local_status
 from sim_transforms.read_catalog import FAILED, ReadCatalog
 from sim_transforms.records.clips import SOURCE_ID, START
-from sim_transforms.records.items import FailedItem, MediaRef, Scalar, shard_of
+from sim_transforms.records.items import FailedItem, MediaRef, Scalar
+from sim_transforms.send_together import SendTogether, entries_of
 from sim_transforms.storage.files import replace_file
 
 Kind = Literal["added", "changed", "metadata", "removed", "same", "repeated"]
@@ -144,7 +145,7 @@ class DiffCatalog(beam.PTransform):
         known = pipeline | "Groups" >> beam.Create(groups) | "Known" >> beam.FlatMap(read_known, self.items, self.clips)
         sources = pipeline | "Files" >> beam.Create(files) | "Sources" >> beam.FlatMap(read_sources)
         keyed = [
-            part | f"Bucket {number}" >> beam.Map(by_bucket, self.buckets)
+            part | f"Bucket {number}" >> beam.ParDo(SendTogether(self.buckets))
             for number, part in enumerate((rows.references, known, sources, rows[FAILED]))
         ]
         met = keyed | "Together" >> beam.Flatten() | "Meet" >> GroupInFiles(self.spill)
@@ -175,11 +176,6 @@ def read_sources(path: str) -> Iterator[KnownSource]:
         yield KnownSource(**row)
 
 
-def by_bucket(entry: Any, buckets: int) -> tuple[int, Any]:
-    """Keys a reference, a published item or a source by the hash of its id."""
-    return shard_of(entry.item_id, buckets), entry
-
-
 class _Sides:
     """What is known of one item from each side."""
 
@@ -206,12 +202,12 @@ class _Sides:
 
 
 def compare(
-    element: tuple[int, Iterable[Any]], fresh: str, reread: bool, most_bytes: int = MAX_FILE_BYTES
+    element: tuple[int, Iterable[bytes]], fresh: str, reread: bool, most_bytes: int = MAX_FILE_BYTES
 ) -> BucketDiff:
     """Compares one bucket and writes what is known of its files now."""
-    bucket, entries = element
+    bucket, lists = element
     sides: dict[str, _Sides] = {}
-    for entry in entries:
+    for entry in entries_of(lists):
         sides.setdefault(entry.item_id, _Sides()).add(entry)
     references = {item_id: min(side.references) for item_id, side in sorted(sides.items()) if side.references}
     sources, files_read = _sources(references, sides, reread, most_bytes, BeamFiles())

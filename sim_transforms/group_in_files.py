@@ -5,16 +5,18 @@ runner, and a group's values are read when they are asked for. Flink and Dataflo
 themselves, so that values go through their shuffle (`folder` null).
 """
 
+import itertools
 import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import IO, Any
 
 import apache_beam as beam
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class SpilledValue:
     """Where a pickled value stands."""
 
@@ -70,7 +72,7 @@ class _Spill(beam.DoFn):
 def fetch_values(element: tuple[int, Iterable[SpilledValue]]) -> tuple[int, Iterable[Any]]:
     """The same group with its values, which are read one by one."""
     key, places = element
-    return key, _Values(list(places))
+    return key, _Values(sorted(places))
 
 
 class _Values:
@@ -80,7 +82,8 @@ class _Values:
         self._places = places
 
     def __iter__(self) -> Iterator[Any]:
-        for place in self._places:
-            with open(place.path, "rb") as file:
-                file.seek(place.offset)
-                yield pickle.loads(file.read(place.size_bytes))
+        for path, places in itertools.groupby(self._places, key=attrgetter("path")):
+            with open(path, "rb") as file:
+                for place in places:
+                    file.seek(place.offset)
+                    yield pickle.loads(file.read(place.size_bytes))

@@ -5,7 +5,6 @@ under a temporary name that is renamed when it is whole. What earlier runs have 
 """
 
 import hashlib
-import pickle
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,8 +18,6 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
 
 from sim_transforms.beam_files import BeamFiles
 from sim_transforms.counters import count
@@ -33,21 +30,20 @@ from sim_transforms.media.fetch_ahead import FetchAhead
 from sim_transforms.media.guard import Bounds, Decoded, GuardedDecoder
 from sim_transforms.media.remote import FileStatus, Statuses
 from sim_transforms.records.clips import SOURCE_ID, START, clip_id
-from sim_transforms.records.items import MEDIA_SCHEMA, OFFSETS_SCHEMA, FailedItem, MediaRef, shard_of
+from sim_transforms.records.items import MEDIA_SCHEMA, OFFSETS_SCHEMA, FailedItem, MediaRef
 from sim_transforms.records.kept import table_beside
 from sim_transforms.records.ledger import CLIPS, LedgerEntry
 from sim_transforms.records.manifests import FileEntry, example_file
 from sim_transforms.records.media import MediaShape
 from sim_transforms.runs.generations import Generation
 from sim_transforms.runs.tally import Tally
+from sim_transforms.send_together import SendTogether, entries_of
 from sim_transforms.storage.checksums import FileDigests
 from sim_transforms.storage.files import EarlyWrites, link_file, replace_file
 from sim_transforms.storage.tfrecord import frame, is_packed, pack
 
 STAGE = "preprocess"
 OFFSETS, FILES = ".offsets.parquet", ".media.parquet"
-# References that wait in a worker for others of their shard, so that they travel together.
-_TOGETHER = 20_000
 # What a worker keeps of listings: 150 MB.
 _MOST_LISTED = 500_000
 
@@ -124,41 +120,10 @@ class WriteExamples(beam.PTransform):
         """Groups by shard, decodes and writes."""
         return (
             references
-            | "KeyByShard" >> beam.ParDo(_Together(self.job.shards))
+            | "KeyByShard" >> beam.ParDo(SendTogether(self.job.shards))
             | "GroupByShard" >> GroupInFiles(self.job.spill)
             | "DecodeAndWrite" >> beam.ParDo(_WriteShards(self.job))
         )
-
-
-class _Together(beam.DoFn):
-    """MediaRefs -> (shard, pickled list of them): what travels one by one costs more than what it carries."""
-
-    def __init__(self, shards: int) -> None:
-        self._shards = shards
-        self._waiting: dict[int, list[MediaRef]] = {}
-        self._count = 0
-
-    def start_bundle(self) -> None:
-        """Nothing waits yet."""
-        self._waiting, self._count = {}, 0
-
-    def process(self, reference: MediaRef) -> Iterator[tuple[int, bytes]]:
-        """Lets a reference wait, or sends all that do."""
-        self._waiting.setdefault(shard_of(reference.item_id, self._shards), []).append(reference)
-        self._count += 1
-        if self._count >= _TOGETHER:
-            yield from self._sent()
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Sends what is left."""
-        for element in self._sent():
-            window = GlobalWindow()
-            yield WindowedValue(element, window.max_timestamp(), [window])
-
-    def _sent(self) -> Iterator[tuple[int, bytes]]:
-        waiting, self._waiting, self._count = self._waiting, {}, 0
-        for shard, references in waiting.items():
-            yield shard, pickle.dumps(references, protocol=5)
 
 
 class _WriteShards(beam.DoFn):
@@ -172,9 +137,8 @@ class _WriteShards(beam.DoFn):
         """Writes one shard."""
         if self._worker is None:
             self._worker = ShardWorker(self._job)
-        shard, batches = group
-        references = [reference for batch in batches for reference in pickle.loads(batch)]
-        yield write_shard(shard, references, self._job, self._worker)
+        shard, lists = group
+        yield write_shard(shard, list(entries_of(lists)), self._job, self._worker)
 
     def teardown(self) -> None:
         """Ends the decoder."""

@@ -1,6 +1,7 @@
 """What meets by its id is compared: pictures one by one, sounds with all clips that are published of them."""
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,10 +30,15 @@ def _clips(name: str, first_row: int, content: bytes = b"one", label: str = "l",
     return [KnownItem(name, place, label, _digest(content), own) for place in places]
 
 
+def _sent(*entries: object) -> list[bytes]:
+    """In lists of two."""
+    return [pickle.dumps(entries[start : start + 2]) for start in range(0, len(entries), 2)]
+
+
 def _compared(folder: Path, *entries: object) -> list[Difference]:
     fresh = folder / "fresh"
     fresh.mkdir(exist_ok=True)
-    return list(compare((0, reversed(entries)), str(fresh), False).differences)
+    return list(compare((0, _sent(*reversed(entries))), str(fresh), False).differences)
 
 
 @pytest.fixture
@@ -94,7 +100,7 @@ def test_sound_with_another_label_or_metadata_keeps_its_clips(tmp_path: Path) ->
 def test_sound_that_is_the_same_is_read_once_and_counted_as_one(tmp_path: Path) -> None:
     (tmp_path / "fresh").mkdir()
     entries = [*_clips("a", 10, place=1), _reference(tmp_path, "a", place=1)]
-    found = compare((0, entries), str(tmp_path / "fresh"), False)
+    found = compare((0, _sent(*entries)), str(tmp_path / "fresh"), False)
     assert (found.differences, found.same, found.files_read) == ((), 1, 1)
     sources = pq.read_table(tmp_path / "fresh" / "sources-000000.parquet").to_pylist()
     assert [(row["item_id"], row["digest"]) for row in sources] == [("a", _digest(b"one"))]
@@ -114,5 +120,5 @@ def test_sound_that_the_catalog_gives_twice_is_repeated_however_many_clips_it_ha
 def test_file_above_the_limit_is_not_read_to_compare_it(tmp_path: Path) -> None:
     (tmp_path / "fresh").mkdir()
     entries = [*_clips("a", 10), _reference(tmp_path, "a")]
-    (found,) = compare((0, entries), str(tmp_path / "fresh"), False, most_bytes=2).differences
+    (found,) = compare((0, _sent(*entries)), str(tmp_path / "fresh"), False, most_bytes=2).differences
     assert found.kind == "changed"
