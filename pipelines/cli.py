@@ -232,6 +232,7 @@ COMMANDS = (
             Argument("--item", "item_id whose neighbours are wanted"),
             Argument("--vector", ".npy file of one vector, [dim] or [1, dim]"),
             Argument("--k", "number of neighbours", int, 10),
+            Argument("--where", "condition on their metadata, as in \"price < 50 AND colour IN ('red', 'blue')\""),
             Argument("--model", "model for --media (default: the configuration's working directory)"),
             Argument("--version", "version id (default: LATEST)"),
             Argument(

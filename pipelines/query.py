@@ -2,6 +2,7 @@
 
 ruiji search --store work/digits/store --item digit-0000 --k 5
 ruiji search --store gs://bucket/digits --item digit-0000 --cache /fast/cache
+ruiji search --store work/shop/store --item shoe-1 --where "price < 50 AND colour IN ('red', 'blue')"
 ruiji versions list --store work/digits/store
 ruiji versions gc --store work/digits/store --keep 3 --dry-run
 """
@@ -42,7 +43,7 @@ def _limits(main: Main, settings: Settings | None) -> tuple[int | None, int | No
 
 def search(main: Main) -> None:
     """`ruiji search`."""
-    from sim_transforms.commands.search import Source, search_text
+    from sim_transforms.commands.search import Query, Source, search_text
     from sim_transforms.commands.search import search as answer
 
     settings, given = _settings(main), main.arguments
@@ -50,12 +51,15 @@ def search(main: Main) -> None:
     probe, budget = _limits(main, settings)
     result = answer(
         Source(_store(main, settings), given.version, probe, budget, Path(given.cache) if given.cache else None),
-        item=given.item,
-        vector=Path(given.vector) if given.vector else None,
-        media=given.media or None,
-        model=Path(model) if model else None,
-        k=given.k,
-        files=main.files(settings),
+        Query(
+            item=given.item,
+            vector=Path(given.vector) if given.vector else None,
+            media=given.media or None,
+            k=given.k,
+            where=given.where,
+        ),
+        Path(model) if model else None,
+        main.files(settings),
     )
     if (given.probe is not None or given.memory_budget_mib is not None) and not result["routed"]:
         main.notify("the version is one merged file: --probe and --memory-budget-mib have no meaning for it")

@@ -36,42 +36,50 @@ class Source:
     cache: Path | None = None
 
 
-def search(
-    source: Source,
-    *,
-    item: str | None = None,
-    vector: Path | None = None,
-    media: str | None = None,
-    model: Path | None = None,
-    k: int = 10,
-    files: RemoteFiles = LOCAL_ONLY,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What is sought: near exactly one of `item`, `vector` and `media`.
+
+    Attributes:
+        item: of the index.
+        vector: .npy file of [dim] or [1, dim].
+        media: path or uri.
+        k: neighbours.
+        where: condition on their metadata, or null.
+    """
+
+    item: str | None = None
+    vector: Path | None = None
+    media: str | None = None
+    k: int = 10
+    where: str | None = None
+
+
+def search(source: Source, query: Query, model: Path | None = None, files: RemoteFiles = LOCAL_ONLY) -> dict[str, Any]:
     """Answers one query.
 
     Args:
         source: the version to search.
-        item, vector, media: exactly one of them; `media` is a path or uri, `vector` an .npy file of
-            [dim] or [1, dim].
-        model: folder of the model that embeds `media`.
-        k: number of neighbours.
-        files: where `media` with a scheme lies.
+        query: what is sought.
+        model: folder of the model that embeds media.
+        files: where media with a scheme lie.
 
     Returns:
         {"version", "matches": [{"item_id", "distance", "metadata"}], "no_match", "routed"}; of an index of clips a
         match is a sound, and says too at which `offset` of it the query begins, and which `clip` is nearest.
 
     Raises:
-        UsageError: none or several queries, a file that cannot be used, k, probe or budget too small.
+        UsageError: none or several queries, a file that cannot be used, no condition, k, probe or budget too small.
         NotFound: no such item, version or model.
         ModelMismatch: the model is not the one that the version was made with.
     """
-    if sum(query is not None for query in (item, vector, media)) != 1:
+    if sum(given is not None for given in (query.item, query.vector, query.media)) != 1:
         raise UsageError("exactly one of --media FILE, --item ID and --vector FILE.npy is expected")
-    if k < 1:
-        raise UsageError(f"--k: found {k}; at least 1 is expected")
+    if query.k < 1:
+        raise UsageError(f"--k: found {query.k}; at least 1 is expected")
     cache = VersionCache(source.cache)
     opened = open_version(source.store_url, source.version, source.probe, source.memory_budget_mib, cache)
-    matches = _matches(opened, item, vector, partial(embed_media, opened, media, model, files), k)
+    matches = _matches(opened, query, partial(embed_media, opened, query.media, model, files))
     return {
         "version": opened.version,
         "matches": [asdict(m) for m in matches],
@@ -81,13 +89,17 @@ def search(
 
 
 def _matches(
-    opened: OpenVersion, item: str | None, vector: Path | None, embed: Callable[[], tuple[Array, list[float]]], k: int
+    opened: OpenVersion, query: Query, embed: Callable[[], tuple[Array, list[float]]]
 ) -> list[Match] | list[SoundMatch]:
-    clips = opened.manifest.clips is not None
-    if item is not None:
-        return search_sound_item(opened, item, k) if clips else opened.search_item(item, k)
-    query, starts = (_read_vector(vector), [0.0]) if vector is not None else embed()
-    return search_clips(opened, query, starts, k) if clips else opened.search(query, k)[0]
+    clips, k, where = opened.manifest.clips is not None, query.k, query.where
+    if query.item is not None:
+        if clips:
+            return search_sound_item(opened, query.item, k, where)
+        return opened.search_item(query.item, k, where=where)
+    vectors, starts = (_read_vector(query.vector), [0.0]) if query.vector is not None else embed()
+    if clips:
+        return search_clips(opened, vectors, starts, k, where=where)
+    return opened.search(vectors, k, where=where)[0]
 
 
 def _read_vector(path: Path) -> Array:

@@ -45,7 +45,12 @@ class _Hit:
 
 
 def search_clips(
-    opened: OpenVersion, vectors: Array, starts: Sequence[float], k: int, exclude: str | None = None
+    opened: OpenVersion,
+    vectors: Array,
+    starts: Sequence[float],
+    k: int,
+    exclude: str | None = None,
+    where: str | None = None,
 ) -> list[SoundMatch]:
     """The k sounds nearest to a query of one or more clips, nearest first.
 
@@ -58,12 +63,13 @@ def search_clips(
         starts: seconds of the query at which each begins.
         k: sounds.
         exclude: sound that is left out.
+        where: condition on the sounds' metadata, and their clips'.
     """
     assert opened.manifest.clips is not None
     wanted = k + (exclude is not None)
     width = min(max(_FIRST, 8 * k), max(1, opened.manifest.items))
     while True:
-        found = opened.search(vectors, width)
+        found = opened.search(vectors, width, where=where)
         sounds = {match.metadata[SOURCE_ID] for matches in found for match in matches}
         if len(sounds) >= wanted or width >= min(_MOST, opened.manifest.items):
             break
@@ -117,7 +123,7 @@ def sounds_near(opened: OpenVersion, vectors: Array, sounds: Sequence[str], k: i
     return found
 
 
-def search_sound_item(opened: OpenVersion, item_id: str, k: int) -> list[SoundMatch]:
+def search_sound_item(opened: OpenVersion, item_id: str, k: int, where: str | None = None) -> list[SoundMatch]:
     """The nearest sounds of an indexed clip, or of a sound by up to 16 of its clips; its own sound is left out.
 
     Raises:
@@ -126,8 +132,8 @@ def search_sound_item(opened: OpenVersion, item_id: str, k: int) -> list[SoundMa
     clips = sorted((record[START], record["row"]) for record in opened.records_where(SOURCE_ID, item_id))
     if not clips:
         vector = opened.vector_of(item_id)
-        return search_clips(opened, vector[None], [0.0], k, exclude=sound_of(item_id))
+        return search_clips(opened, vector[None], [0.0], k, sound_of(item_id), where)
     chosen = np.unique(np.linspace(0, len(clips) - 1, _ITEM_CLIPS).round().astype(int))
     starts, rows = zip(*(clips[place] for place in chosen), strict=True)
     vectors = np.stack([opened.vector_at(row) for row in rows])
-    return search_clips(opened, vectors, starts, k, exclude=item_id)
+    return search_clips(opened, vectors, starts, k, item_id, where)

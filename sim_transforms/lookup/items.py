@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact
+from sim_transforms.lookup.where import Where
 
 Array = np.ndarray[Any, Any]
 
@@ -25,9 +26,11 @@ class Items(Protocol):
 
     Attributes:
         count: number of items.
+        schema: of the table.
     """
 
     count: int
+    schema: pa.Schema
 
     def records(self, rows: Array) -> list[dict[str, Any]]:
         """Item_id and metadata of [n] rows, ascending and all different, as they stand in the file.
@@ -45,6 +48,10 @@ class Items(Protocol):
         """[n] int32: rows of the items whose metadata `column`, of text, is `value`, ascending."""
         ...
 
+    def rows_that(self, where: Where) -> Array:
+        """[n] int32: rows of the items that meet a condition, ascending."""
+        ...
+
 
 class HeldItems:
     """Items whose whole table is in memory; finds a row in constant time."""
@@ -53,7 +60,7 @@ class HeldItems:
         """Reads the file."""
         self._path = path
         self.table = pq.read_table(path)
-        self.count = self.table.num_rows
+        self.count, self.schema = self.table.num_rows, self.table.schema
 
     def records(self, rows: Array) -> list[dict[str, Any]]:
         """See `Items`."""
@@ -71,6 +78,10 @@ class HeldItems:
     def rows_where(self, column: str, value: str) -> Array:
         """See `Items`."""
         return _rows_where(self.table, column, value)
+
+    def rows_that(self, where: Where) -> Array:
+        """See `Items`."""
+        return _rows_that(self.table.select(sorted({"row", *where.columns})), where)
 
     @cached_property
     def _places(self) -> Array:
@@ -94,7 +105,7 @@ class PagedItems:
         self._file = pq.ParquetFile(path)
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = threading.Lock()
-        self.count = self._file.metadata.num_rows
+        self.count, self.schema = self._file.metadata.num_rows, self._file.schema_arrow
         self._firsts = np.array([low for low, _ in self._bounds("row")], np.int64)
 
     @property
@@ -128,6 +139,15 @@ class PagedItems:
                 if low is None or low <= value <= high:
                     table = self._file.read_row_group(group, columns=["row", column])
                     found.append(_rows_where(table, column, value))
+        return np.concatenate(found)
+
+    def rows_that(self, where: Where) -> Array:
+        """See `Items`."""
+        found = [np.zeros(0, np.int32)]
+        with self._lock:
+            for group in range(self._file.metadata.num_row_groups):
+                table = self._file.read_row_group(group, columns=sorted({"row", *where.columns}))
+                found.append(_rows_that(table, where))
         return np.concatenate(found)
 
     def _of_group(self, group: int, rows: Array) -> list[dict[str, Any]]:
@@ -165,6 +185,11 @@ def _row_of(table: pa.Table, item_id: str) -> int | None:
 
 def _rows_where(table: pa.Table, column: str, value: str) -> Array:
     found: Array = table.column("row").filter(pc.equal(table.column(column), value)).to_numpy()
+    return found
+
+
+def _rows_that(table: pa.Table, where: Where) -> Array:
+    found: Array = table.filter(where.expression).column("row").to_numpy()
     return found
 
 

@@ -9,6 +9,7 @@ for match in version.search_item("digit-0000", k=5): ...
 import bisect
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,10 +23,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact, NotFound, UsageError
-from sim_transforms.hnsw.file_format import read_vector
+from sim_transforms.hnsw.file_format import map_vectors, read_vector
 from sim_transforms.hnsw.open_index import open_index, published_probe, routed_shards
 from sim_transforms.hnsw.routed import RoutedShard, check_size
+from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.lookup.filtered import compare_all, search_allowed
 from sim_transforms.lookup.items import HeldItems, Items, PagedItems
+from sim_transforms.lookup.where import parse_where
 from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
 from sim_transforms.storage.cache import VersionCache
@@ -39,6 +43,8 @@ Array = np.ndarray[Any, Any]
 
 # LATEST is read again so often where its version is gone: gc may remove it once a younger one is published.
 _OPENINGS = 5
+# Whose rows are kept, 4 bytes each.
+_CONDITIONS = 8
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ class OpenVersion:
         self._searcher = open_index(folder, manifest, self.limits, check)
         # ef_search is a property of NMSLIB's index object, so that queries of several threads take turns.
         self._lock = threading.Lock()
+        self._allowed: OrderedDict[str, Array] = OrderedDict()
 
     def _open_items(self) -> Items:
         path = self.folder / "items.parquet"
@@ -107,18 +114,22 @@ class OpenVersion:
         """Table of row, item_id and metadata, in row order; read whole, even where memory is bounded."""
         return self._items.table if isinstance(self._items, HeldItems) else pq.read_table(self.folder / "items.parquet")
 
-    def search(self, vectors: Array, k: int, ef_search: int | None = None) -> list[list[Match]]:
+    def search(
+        self, vectors: Array, k: int, ef_search: int | None = None, where: str | None = None
+    ) -> list[list[Match]]:
         """The nearest items of each of [q, dim] float32 queries, nearest first; fewer than k where there are no more.
 
         Args:
             vectors: of any length; prepared for the space here.
             k: neighbours of each, at least 1.
             ef_search: search width; the manifest's where not given.
+            where: condition on their metadata (`where`); exact where few items meet it.
 
         Raises:
-            UsageError: another dimension, NaN or infinite values, a zero vector in the space cosine, k below 1.
+            UsageError: another dimension, NaN or infinite values, a zero vector in the space cosine, k below 1, or no
+                condition.
         """
-        rows, distances = self.search_rows(vectors, k, ef_search)
+        rows, distances = self.search_rows(vectors, k, ef_search, where)
         # Each row is read once for all queries: where memory is bounded, a row group is decoded for it.
         found = np.unique(rows[rows >= 0])
         records = dict(zip(found.tolist(), self._items.records(found), strict=True))
@@ -127,15 +138,45 @@ class OpenVersion:
             for r, d in zip(rows, distances, strict=True)
         ]
 
-    def search_rows(self, vectors: Array, k: int, ef_search: int | None = None) -> tuple[Array, Array]:
+    def search_rows(
+        self, vectors: Array, k: int, ef_search: int | None = None, where: str | None = None
+    ) -> tuple[Array, Array]:
         """The same as rows [q, k] int32 (-1 where there are no more) and distances [q, k] float32 (infinite there)."""
         queries = self._queries(vectors)
+        if where is None:
+            return self._search(queries, k, ef_search)
+        if k < 1:
+            raise UsageError(f"k {k} was given; at least 1 is expected")
+        allowed = self.rows_that(where)
+        search, exact = partial(self._search, ef_search=ef_search), partial(self._compare_all, k, allowed)
+        return search_allowed(queries, k, allowed, self.manifest.items, search, exact)
+
+    def _search(self, queries: Array, k: int, ef_search: int | None) -> tuple[Array, Array]:
         with self._lock:
             return self._searcher.search(queries, k, ef_search or self.manifest.ef_search)
 
-    def search_item(self, item_id: str, k: int, ef_search: int | None = None) -> list[Match]:
+    def _compare_all(self, k: int, rows: Array, queries: Array) -> tuple[Array, Array]:
+        space = space_of(self.manifest.space)
+        found, native = compare_all(space.prepare(queries), k, rows, self._vectors_at, space)
+        shown = space.to_distances(np.where(found >= 0, native, 0))
+        return found, np.where(found >= 0, shown, np.float32(np.inf))
+
+    def rows_that(self, where: str) -> Array:
+        """[n] int32: rows of the items that meet a condition on their metadata, ascending; raises UsageError."""
+        with self._lock:
+            found = self._allowed.get(where)
+        if found is None:
+            found = self._items.rows_that(parse_where(where, self._items.schema))
+        with self._lock:
+            self._allowed[where] = found
+            self._allowed.move_to_end(where)
+            while len(self._allowed) > _CONDITIONS:
+                self._allowed.popitem(last=False)
+        return found
+
+    def search_item(self, item_id: str, k: int, ef_search: int | None = None, where: str | None = None) -> list[Match]:
         """The nearest items of an indexed item, itself left out; raises NotFound."""
-        (found,) = self.search(self.vector_of(item_id)[None], k + 1, ef_search)
+        (found,) = self.search(self.vector_of(item_id)[None], k + 1, ef_search, where)
         return [match for match in found if match.item_id != item_id][:k]
 
     def vector_of(self, item_id: str) -> Array:
@@ -159,6 +200,24 @@ class OpenVersion:
         shard = self._shards[number]
         check_size(shard)
         return read_vector(shard.path, row - shard.first_row)
+
+    def _vectors_at(self, rows: Array) -> Array:
+        """[n, dim] float32 of [n] rows, ascending, as they stand in the index."""
+        if self.manifest.index is not None:
+            return np.ascontiguousarray(self._mapped[rows])
+        found = np.empty((len(rows), self.manifest.dimension), np.float32)
+        ends = np.searchsorted(rows, [shard.first_row + shard.items for shard in self._shards])
+        start = 0
+        for shard, end in zip(self._shards, ends.tolist(), strict=True):
+            if end > start:
+                check_size(shard)
+                found[start:end] = map_vectors(shard.path)[rows[start:end] - shard.first_row]
+            start = end
+        return found
+
+    @cached_property
+    def _mapped(self) -> Array:
+        return map_vectors(self.folder / INDEX)
 
     @cached_property
     def _shards(self) -> list[RoutedShard]:
