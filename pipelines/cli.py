@@ -70,6 +70,9 @@ _MODEL = Argument("--model", "use this model in place of the working directory's
 _EMBEDDINGS = Argument("--embeddings", "vectors made elsewhere: .parquet, a folder of them, or .npy; needs no --config")
 _IDS = Argument("--ids", "text file of one id a line, for --embeddings FILE.npy (default: the row numbers)")
 _STORE = Argument("--store", "published versions: a folder, or gs://BUCKET/PREFIX (default: the configuration's)")
+_PROBE = Argument("--probe", "layout routed: shards to search (default: the configuration's, else the version's)", int)
+_BUDGET = Argument("--memory-budget-mib", "layout routed: MiB of shards open at once (default: no limit)", int)
+_CACHE = Argument("--cache", "folder for the files of a remote store (default: in the user's cache folder)")
 _NAMED = Argument("VERSION", "version id (default: LATEST)", optional=True, dest="named")
 _VERSION = Argument("--version", "the same as VERSION")
 
@@ -235,13 +238,31 @@ COMMANDS = (
             Argument("--where", "condition on their metadata, as in \"price < 50 AND colour IN ('red', 'blue')\""),
             Argument("--model", "model for --media (default: the configuration's working directory)"),
             Argument("--version", "version id (default: LATEST)"),
-            Argument(
-                "--probe", "layout routed: shards to search (default: the configuration's, else the version's)", int
-            ),
-            Argument("--memory-budget-mib", "layout routed: MiB of shards open at once (default: no limit)", int),
-            Argument("--cache", "folder for the files of a remote store (default: in the user's cache folder)"),
+            _PROBE,
+            _BUDGET,
+            _CACHE,
         ),
         needs_config=False,
+    ),
+    Command(
+        "serve",
+        "answer searches over HTTP, and show a page to search with; takes up new versions by itself",
+        "query",
+        "serve",
+        (
+            _STORE,
+            Argument("--host", "address to listen at (default: serve.host, 127.0.0.1)"),
+            Argument("--port", "to listen at, 0 for any that is free (default: serve.port, 8080)", int),
+            Argument("--model", "model for uploads (default: the configuration's working directory)"),
+            _PROBE,
+            _BUDGET,
+            _CACHE,
+        ),
+        needs_config=False,
+        examples=(
+            "ruiji serve --config configs/digits.yaml",
+            "ruiji serve --store gs://bucket/shop --model work/shop/model --host 0.0.0.0",
+        ),
     ),
     Command(
         "why",

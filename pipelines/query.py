@@ -1,21 +1,27 @@
-"""Commands that read a published version: search, why, report, versions.
+"""Commands that read a published version: search, serve, why, report, versions.
 
 ruiji search --store work/digits/store --item digit-0000 --k 5
 ruiji search --store gs://bucket/digits --item digit-0000 --cache /fast/cache
 ruiji search --store work/shop/store --item shoe-1 --where "price < 50 AND colour IN ('red', 'blue')"
+ruiji serve --config configs/digits.yaml --port 8080
 ruiji versions list --store work/digits/store
 ruiji versions gc --store work/digits/store --keep 3 --dry-run
 """
 
+import logging
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines._main import Main
 from sim_transforms.errors import UsageError
-from sim_transforms.settings.stages import Settings
+from sim_transforms.settings.serving import ServeSettings
+from sim_transforms.settings.stages import PreprocessSettings, Settings
 
 if TYPE_CHECKING:
     from sim_transforms.commands.diff import VersionDiff
+    from sim_transforms.commands.serve import ServeSource
 
 
 def _settings(main: Main) -> Settings | None:
@@ -191,3 +197,53 @@ def versions_gc(main: Main) -> None:
     settings, given = _settings(main), main.arguments
     limits = settings.versions if settings else VersionsSettings()
     main.answer(*gc(_store(main, settings), limits, given.keep, given.min_age_hours, given.dry_run))
+
+
+def serve(main: Main) -> None:
+    """`ruiji serve`; returns when it is ended by SIGINT or SIGTERM."""
+    from sim_transforms.commands.serve import serve as listen
+
+    settings = _settings(main)
+    logging.basicConfig(level=logging.WARNING, format="ruiji: %(message)s")
+    logging.getLogger("sim_transforms.service").setLevel(logging.INFO)
+
+    def started(url: str, version: str, items: int) -> None:
+        told = f"serving    {url}\nversion    {version}, {items:,} items"
+        main.answer({"url": url, "version": version, "items": items}, told)
+        sys.stdout.flush()
+
+    listen(_served(main, settings), _serve_settings(main, settings), started)
+
+
+def _serve_settings(main: Main, settings: Settings | None) -> ServeSettings:
+    given = main.arguments
+    chosen = settings.serve if settings is not None else ServeSettings()
+    try:
+        return replace(
+            chosen,
+            host=chosen.host if given.host is None else given.host,
+            port=chosen.port if given.port is None else given.port,
+        )
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+
+
+def _served(main: Main, settings: Settings | None) -> "ServeSource":
+    from sim_transforms.commands.serve import ServeSource
+    from sim_transforms.media.guard import bounds_of
+
+    given, work = main.arguments, Path(settings.workdir) if settings else None
+    probe, budget = _limits(main, settings)
+    model = Path(given.model) if given.model else work / "model" if work else None
+    if not given.model and model is not None and not (model / "manifest.json").is_file():
+        main.notify(f"there is no model in {model}: uploads are not searched")
+        model = None
+    return ServeSource(
+        store_url=_store(main, settings),
+        probe=probe,
+        memory_budget_mib=budget,
+        cache=Path(given.cache) if given.cache else None,
+        model=model,
+        examples=work / "examples" if work else None,
+        bounds=bounds_of(settings.preprocess if settings else PreprocessSettings()),
+    )

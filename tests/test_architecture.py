@@ -23,6 +23,7 @@ ALLOWED = {
     "embedding": NOUNS | {"features"},
     "lookup": NOUNS | {"hnsw", "storage"},
     "report": NOUNS | {"lookup", "quality", "storage"},
+    "service": NOUNS | {"hnsw", "storage", "lookup", "media", "embedding", "report"},
     "commands": NOUNS
     | {"media", "features", "hnsw", "storage", "runs", "quality", "embedding", "lookup", "report", "service"},
     "beam": NOUNS | {"media", "features", "hnsw", "storage", "runs", "quality", "embedding"},

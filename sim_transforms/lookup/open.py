@@ -181,10 +181,25 @@ class OpenVersion:
 
     def vector_of(self, item_id: str) -> Array:
         """[dim] float32 of an item, as it stands in the index; raises NotFound."""
+        return self.vector_at(self._row_of(item_id))
+
+    def _row_of(self, item_id: str) -> int:
         row = self._items.row_of(item_id)
         if row is None:
             raise NotFound(f"version {self.version} holds no item {item_id!r}")
-        return self.vector_at(row)
+        return row
+
+    def described(self, rows: Array) -> list[dict[str, Any]]:
+        """Item_id and metadata (a mapping) of [n] rows, ascending and all different."""
+        return [{"item_id": record["item_id"], "metadata": _metadata(record)} for record in self._items.records(rows)]
+
+    def item(self, item_id: str) -> dict[str, Any]:
+        """Item_id and metadata (a mapping) of an item; raises NotFound."""
+        return self.described(np.array([self._row_of(item_id)]))[0]
+
+    def live_rows(self) -> Array:
+        """[items] int32: rows of all items, ascending."""
+        return self._items.rows()
 
     def records_where(self, column: str, value: str) -> list[dict[str, Any]]:
         """Row, item_id and metadata of the items whose metadata `column`, of text, is `value`, in row order."""
@@ -253,8 +268,11 @@ class OpenVersion:
 
 
 def _match(record: dict[str, Any], distance: float) -> Match:
-    metadata = {name: value for name, value in record.items() if name not in ("row", "item_id", "digest")}
-    return Match(record["item_id"], distance, metadata)
+    return Match(record["item_id"], distance, _metadata(record))
+
+
+def _metadata(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in ("row", "item_id", "digest")}
 
 
 @dataclass(frozen=True)

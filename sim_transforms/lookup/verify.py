@@ -188,9 +188,14 @@ def _canary_problems(folder: Path, manifest: VersionManifest) -> list[str]:
     try:
         limits = SearchSettings(probe=published_probe(manifest), memory_budget_mib=-(-largest // _MIB))
         opened = OpenVersion("", manifest, folder, limits)
-        return [problem for canary in manifest.canaries for problem in _replay(opened, canary)]
+        return canary_problems(opened)
     except RuijiError as error:
         return [str(error)]
+
+
+def canary_problems(opened: OpenVersion) -> list[str]:
+    """What canary queries answer otherwise than when the version was published."""
+    return [problem for canary in opened.manifest.canaries for problem in _replay(opened, canary)]
 
 
 def _replay(opened: OpenVersion, canary: Canary) -> list[str]:

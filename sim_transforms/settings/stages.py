@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sim_transforms.settings.checks import at_least, share
+from sim_transforms.settings.serving import ServeSettings
 from sim_transforms.settings.training import TrainSettings
 
 
@@ -271,6 +272,7 @@ class Settings:
     search: SearchSettings = field(default_factory=SearchSettings)
     reindex: ReindexSettings = field(default_factory=ReindexSettings)
     versions: VersionsSettings = field(default_factory=VersionsSettings)
+    serve: ServeSettings = field(default_factory=ServeSettings)
     beam: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,61 @@
+"""A small service over a published version, without a socket."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from sim_transforms.lookup.open import open_version
+from sim_transforms.service.app import Parts, make_app
+from sim_transforms.service.metrics import Metrics
+from sim_transforms.service.served import Served
+from sim_transforms.service.uploads import Uploads
+from sim_transforms.service.work import Workers
+from sim_transforms.settings.serving import ServeSettings
+from sim_transforms.storage.object_store import ObjectStore
+from sim_transforms.storage.versions import latest
+
+HOST = "http://localhost"
+
+
+@dataclass(frozen=True)
+class Service:
+    """Attributes:
+    client: that asks it.
+    parts: of it.
+    app: ASGI, behind its gate.
+    """
+
+    client: TestClient
+    parts: Parts
+    app: Any
+
+
+@contextmanager
+def small_service(
+    store: ObjectStore,
+    settings: ServeSettings | None = None,
+    keys: tuple[bytes, ...] = (),
+    uploads: Uploads | None = None,
+) -> Iterator[Service]:
+    """A service that looks at LATEST when it is told to (`parts.served.look`)."""
+    chosen = settings or ServeSettings()
+    opener = lambda version: open_version(store.url, version, lease=True)  # noqa: E731
+    workers = Workers(2, chosen.waiting, chosen.timeout_seconds)
+    with Served(lambda: latest(store), opener, poll_seconds=3600.0) as served:
+        parts = Parts(
+            served=served,
+            settings=chosen,
+            workers=workers,
+            decoding=workers,
+            uploads=uploads,
+            published=lambda: [],
+            picture=lambda item_id: b"PNG" if item_id == "item-1" else None,
+            metrics=Metrics(served, lambda: workers.there),
+        )
+        app = make_app(parts, keys)
+        with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
+            yield Service(client, parts, app)
+        workers.close()
