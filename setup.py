@@ -88,7 +88,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
     packages=PACKAGES,
-    package_data={"sim_transforms.report": ["*.html", "*.css", "templates/*"]},
+    package_data={"sim_transforms.report": ["*.html", "*.css", "templates/*"], "sim_transforms.service": ["static/*"]},
     install_requires=REQUIREMENTS,
     extras_require={"dev": DEV_REQUIREMENTS},
     entry_points={"console_scripts": ["ruiji=pipelines.cli:console"]},

@@ -9,15 +9,28 @@ ItemId = Annotated[str, Field(min_length=1, max_length=1024)]
 Condition = Annotated[
     str, Field(max_length=10_000, description="on metadata, in the words of SQL: `price < 50 AND colour = 'red'`")
 ]
+VersionId = Annotated[
+    str, Field(pattern="^[0-9a-f]{16}$", description="a published version; the one that is served where not given")
+]
 Width = Annotated[int, Field(ge=1, le=10_000, description="of the search; the version's own where not given")]
 
 
-class _Asked(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Query(_Asked):
+class Query(_Strict):
     """Near what: an indexed item, or a vector."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["item_id"], "properties": {"item_id": {"type": "string"}}},
+                {"required": ["vector"], "properties": {"vector": {"type": "array"}}},
+            ]
+        },
+    )
 
     item_id: ItemId | None = None
     vector: Annotated[list[Number], Field(min_length=1, max_length=65_536)] | None = None
@@ -29,13 +42,19 @@ class Query(_Asked):
         return self
 
 
-class SearchRequest(_Asked):
-    """Some queries, answered by one version."""
+class Asked(_Strict):
+    """What every search may say."""
 
-    queries: Annotated[list[Query], Field(min_length=1)]
     k: Annotated[int, Field(ge=1, description="neighbours of each query")] = 10
     where: Condition | None = None
     ef_search: Width | None = None
+    version: VersionId | None = None
+
+
+class SearchRequest(Asked):
+    """Some queries, answered by one version."""
+
+    queries: Annotated[list[Query], Field(min_length=1)]
 
 
 class MatchAnswer(BaseModel):

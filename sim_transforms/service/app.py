@@ -20,6 +20,7 @@ from sim_transforms.errors import NotFound, RuijiError, UsageError
 from sim_transforms.lookup.open import OpenVersion
 from sim_transforms.service import searches
 from sim_transforms.service.answers import (
+    Asked,
     Condition,
     HealthAnswer,
     ItemAnswer,
@@ -31,6 +32,7 @@ from sim_transforms.service.answers import (
 )
 from sim_transforms.service.gate import Gate
 from sim_transforms.service.metrics import Metrics
+from sim_transforms.service.pages import api_page, read_pages
 from sim_transforms.service.problems import Refused, refusal, refusal_of
 from sim_transforms.service.served import Served
 from sim_transforms.service.uploads import Uploads
@@ -49,8 +51,7 @@ _UPLOAD = {
     "additionalProperties": False,
     "properties": {
         "media": {"type": "string", "format": "binary", "description": "a picture or sound"},
-        "k": {"type": "integer", "minimum": 1, "default": 10},
-        "where": {"type": "string", "maxLength": 10_000},
+        **Asked.model_json_schema()["properties"],
     },
 }
 
@@ -79,6 +80,7 @@ class Parts:
     metrics: Metrics
 
 
+_COMPONENTS = "#/components/schemas/{model}"
 ItemPath = Annotated[str, Path(min_length=1, max_length=1024)]
 Where = Annotated[Condition | None, Query()]
 K = Annotated[int, Query(ge=1, description="neighbours")]
@@ -103,6 +105,8 @@ def make_app(parts: Parts, keys: tuple[bytes, ...] = ()) -> ASGIApp:
     _add_searches(app, parts)
     _add_items(app, parts)
     _add_state(app, parts)
+    _describe_searches(app)
+    _add_pages(app)
     outer: ASGIApp = Gate(app, parts.settings, keys)
     if parts.settings.cors_origins:
         outer = CORSMiddleware(
@@ -116,7 +120,8 @@ def make_app(parts: Parts, keys: tuple[bytes, ...] = ()) -> ASGIApp:
 
 
 def _add_searches(app: FastAPI, parts: Parts) -> None:
-    body = {"content": {_JSON: {"schema": SearchRequest.model_json_schema()}, _FORM: {"schema": _UPLOAD}}}
+    asked = {"$ref": _COMPONENTS.format(model=SearchRequest.__name__)}
+    body = {"content": {_JSON: {"schema": asked}, _FORM: {"schema": _UPLOAD}}}
 
     @app.post("/search", response_model=SearchAnswer, openapi_extra={"requestBody": {**body, "required": True}})
     async def search(request: Request) -> Response:
@@ -125,7 +130,7 @@ def _add_searches(app: FastAPI, parts: Parts) -> None:
         if kind == _JSON:
             asked = SearchRequest.model_validate_json(await request.body())
             searches.check_limits(asked, parts.settings)
-            found = await _with_version(parts, lambda opened: searches.search(opened, asked))
+            found = await _with_version(parts, lambda opened: searches.search(opened, asked), asked.version)
             return _answered(found, parts)
         if kind == _FORM:
             return _answered(await _search_upload(request, parts), parts)
@@ -139,32 +144,37 @@ def _add_searches(app: FastAPI, parts: Parts) -> None:
         return _answered(found, parts)
 
 
+def _describe_searches(app: FastAPI) -> None:
+    """Adds what a search is asked with: the route reads it itself, so that FastAPI does not know of it."""
+    described = SearchRequest.model_json_schema(ref_template=_COMPONENTS)
+    models = {**described.pop("$defs"), SearchRequest.__name__: described}
+    app.openapi()["components"]["schemas"].update(models)
+
+
 async def _search_upload(request: Request, parts: Parts) -> dict[str, Any]:
     uploads = parts.uploads
     if uploads is None:
         raise Refused(HTTPStatus.CONFLICT, "uploads are not searched here: the service was started without a model")
-    async with request.form(max_files=1, max_fields=2) as form:
-        data, k, where = await _upload(form)
-    searches.check_k(k, parts.settings)
+    async with request.form(max_files=1, max_fields=len(Asked.model_fields)) as form:
+        data, asked = await _upload(form)
+    searches.check_k(asked.k, parts.settings)
 
     def embed_and_search() -> dict[str, Any]:
-        opened = parts.served.current
+        opened = parts.served.version(asked.version)
         vectors, starts = uploads.embed(opened, data)
-        return searches.search_parts(opened, vectors, starts, k, where)
+        return searches.search_parts(opened, vectors, starts, asked)
 
     return await parts.decoding.run(embed_and_search)
 
 
-async def _upload(form: FormData) -> tuple[bytes, int, str | None]:
-    unknown = sorted(form.keys() - {"media", "k", "where"})
+async def _upload(form: FormData) -> tuple[bytes, Asked]:
+    unknown = sorted(form.keys() - {"media", *Asked.model_fields})
     if unknown:
-        raise UsageError(f"the form holds {unknown[0][:40]!r}; media, k and where are known")
-    media, k, where = form.get("media"), form.get("k", "10"), form.get("where")
-    if not isinstance(media, UploadFile) or isinstance(k, UploadFile) or isinstance(where, UploadFile):
-        raise UsageError("a form is expected that holds `media` as a file, and may hold `k` and `where` as text")
-    if not k.isascii() or not k.isdigit() or len(k) > 9 or int(k) < 1:
-        raise UsageError(f"k: found {k[:40]!r}; a number of at least 1 is expected")
-    return await media.read(), int(k), where
+        raise UsageError(f"the form holds {unknown[0][:40]!r}; media, {', '.join(Asked.model_fields)} are known")
+    media, told = form.get("media"), {name: form[name] for name in Asked.model_fields if name in form}
+    if not isinstance(media, UploadFile) or not all(isinstance(value, str) for value in told.values()):
+        raise UsageError("a form is expected that holds `media` as a file, and the others as text")
+    return await media.read(), Asked.model_validate(told)
 
 
 def _add_items(app: FastAPI, parts: Parts) -> None:
@@ -218,9 +228,34 @@ def _add_state(app: FastAPI, parts: Parts) -> None:
         return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _with_version(parts: Parts, function: Callable[[OpenVersion], dict[str, Any]]) -> dict[str, Any]:
-    """Calls a function in a thread, with the version that answers at this moment."""
-    return await parts.workers.run(lambda: function(parts.served.current))
+def _add_pages(app: FastAPI) -> None:
+    """After all that is described."""
+    pages, about = read_pages(), api_page(app.openapi()).encode()
+
+    def shown(content: bytes, kind: str) -> Response:
+        # Asked for again each time: another version of Ruiji has other pages.
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return shown(*pages["index.html"])
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return shown(about, "text/html; charset=utf-8")
+
+    @app.get("/static/{name}", include_in_schema=False)
+    async def static(name: str) -> Response:
+        if name not in pages:
+            raise NotFound(f"there is no {name!r}")
+        return shown(*pages[name])
+
+
+async def _with_version(
+    parts: Parts, function: Callable[[OpenVersion], dict[str, Any]], version: str | None = None
+) -> dict[str, Any]:
+    """Calls a function in a thread, with the version that is named, or that answers at this moment."""
+    return await parts.workers.run(lambda: function(parts.served.version(version)))
 
 
 def _answered(found: dict[str, Any], parts: Parts) -> Response:

@@ -10,7 +10,7 @@ from sim_transforms.errors import UsageError
 from sim_transforms.lookup.clips import SoundMatch, search_clips, search_sound_item
 from sim_transforms.lookup.open import Match, OpenVersion
 from sim_transforms.records.clips import SOURCE_ID
-from sim_transforms.service.answers import Query, SearchRequest
+from sim_transforms.service.answers import Asked, Query, SearchRequest
 from sim_transforms.settings.serving import ServeSettings
 
 Array = np.ndarray[Any, Any]
@@ -43,13 +43,11 @@ def search(opened: OpenVersion, asked: SearchRequest) -> dict[str, Any]:
     return answer(opened, found)
 
 
-def search_parts(
-    opened: OpenVersion, vectors: Array, starts: Sequence[float], k: int, where: str | None
-) -> dict[str, Any]:
+def search_parts(opened: OpenVersion, vectors: Array, starts: Sequence[float], asked: Asked) -> dict[str, Any]:
     """The same for the embedded parts of one media file: [p, dim], and where each begins."""
     if opened.manifest.clips is not None:
-        return answer(opened, [search_clips(opened, vectors, starts, k, where=where)])
-    return answer(opened, opened.search(vectors[:1], k, where=where))
+        return answer(opened, [search_clips(opened, vectors, starts, asked.k, where=asked.where)])
+    return answer(opened, opened.search(vectors[:1], asked.k, asked.ef_search, asked.where))
 
 
 def neighbors(opened: OpenVersion, item_id: str, k: int, where: str | None) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Served:
         self._state = State()
         self._looked = self._renewed = 0.0
         self._tried: dict[str, float] = {}
+        self._other: OpenVersion | None = None
+        self._one_at_a_time = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ruiji-latest", daemon=True)
 
@@ -64,6 +66,27 @@ class Served:
         """The version that answers now; take it once a request."""
         assert self._current is not None, "enter the context first"
         return self._current
+
+    def version(self, wanted: str | None) -> OpenVersion:
+        """The version that is named, opened where it is not; the one that answers now where none is.
+
+        One other version is held at a time, so that two can be compared; a third takes its place.
+
+        Raises:
+            NotFound: no such version.
+            DamagedArtefact: it cannot be opened.
+        """
+        current = self.current
+        if wanted is None or wanted == current.version:
+            return current
+        with self._one_at_a_time:
+            if self._other is None or self._other.version != wanted:
+                before, self._other = self._other, None
+                if before is not None:
+                    self._release(before)
+                del before
+                self._other = self._opened(wanted)
+            return self._other
 
     @property
     def state(self) -> State:
@@ -84,6 +107,8 @@ class Served:
         self._ended.set()
         self._thread.join(timeout=10.0)
         self._release(self.current)
+        if self._other is not None:
+            self._release(self._other)
 
     def look(self) -> None:
         """Takes LATEST up where it is another version that can be opened; never raises."""
@@ -146,11 +171,13 @@ class Served:
             self.look()
 
     def _renew(self) -> None:
-        lease = self.current.lease
-        if lease is None or time.monotonic() - self._renewed < _RENEW_SECONDS:
+        if time.monotonic() - self._renewed < _RENEW_SECONDS:
             return
-        try:
-            lease.renew()
-            self._renewed = time.monotonic()
-        except (RuijiError, OSError) as error:
-            _LOG.warning("the lease of version %s was not renewed: %s", self.current.version, one_line(error))
+        for opened in (self.current, self._other):
+            if opened is None or opened.lease is None:
+                continue
+            try:
+                opened.lease.renew()
+                self._renewed = time.monotonic()
+            except (RuijiError, OSError) as error:
+                _LOG.warning("the lease of version %s was not renewed: %s", opened.version, one_line(error))
