@@ -105,8 +105,8 @@ def make_app(parts: Parts, keys: tuple[bytes, ...] = ()) -> ASGIApp:
     _add_searches(app, parts)
     _add_items(app, parts)
     _add_state(app, parts)
-    _describe_searches(app)
-    _add_pages(app)
+    described = _described(app)
+    _add_pages(app, described)
     outer: ASGIApp = Gate(app, parts.settings, keys)
     if parts.settings.cors_origins:
         outer = CORSMiddleware(
@@ -144,11 +144,13 @@ def _add_searches(app: FastAPI, parts: Parts) -> None:
         return _answered(found, parts)
 
 
-def _describe_searches(app: FastAPI) -> None:
-    """Adds what a search is asked with: the route reads it itself, so that FastAPI does not know of it."""
-    described = SearchRequest.model_json_schema(ref_template=_COMPONENTS)
-    models = {**described.pop("$defs"), SearchRequest.__name__: described}
-    app.openapi()["components"]["schemas"].update(models)
+def _described(app: FastAPI) -> dict[str, Any]:
+    """What FastAPI knows of the routes, and what a search is asked with, which its route reads itself."""
+    described = app.openapi()
+    asked = SearchRequest.model_json_schema(ref_template=_COMPONENTS)
+    described["components"]["schemas"].update({**asked.pop("$defs"), SearchRequest.__name__: asked})
+    app.openapi = lambda: described  # type: ignore[method-assign]
+    return described
 
 
 async def _search_upload(request: Request, parts: Parts) -> dict[str, Any]:
@@ -228,9 +230,8 @@ def _add_state(app: FastAPI, parts: Parts) -> None:
         return Response(parts.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_pages(app: FastAPI) -> None:
-    """After all that is described."""
-    pages, about = read_pages(), api_page(app.openapi()).encode()
+def _add_pages(app: FastAPI, described: dict[str, Any]) -> None:
+    pages, about = read_pages(), api_page(described).encode()
 
     def shown(content: bytes, kind: str) -> Response:
         # Asked for again each time: another version of Ruiji has other pages.

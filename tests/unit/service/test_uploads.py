@@ -58,12 +58,7 @@ def test_upload_finds_what_it_shows(service: Service) -> None:
         ({"k": b"7"}, {}, 400, "a form is expected that holds `media`"),
         ({"media": b"7" * (2**20 + 1)}, {}, 413, "at most 1 MiB"),
         ([("media", b"7"), ("media", b"8")], {}, 400, "Too many files"),
-        (
-            {"media": b"7"},
-            {"k": "1", "where": "colour = 'red'", "version": "0" * 16, "more": "1"},
-            400,
-            "Too many fields",
-        ),
+        ({"media": b"7"}, dict.fromkeys("abcde", "1"), 400, "Too many fields"),
     ],
 )
 def test_wrong_uploads_are_told_what_is_wrong(
