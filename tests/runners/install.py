@@ -3,6 +3,7 @@
     python -m tests.runners.install flink     # a cluster's jars, and Beam's job server
     python -m tests.runners.install prism     # Beam's Prism, built by Go
     python -m tests.runners.install vectors   # GloVe's word vectors
+    python -m tests.runners.install chromium  # a browser, of the system's own packages
 
 What is installed already stays. Java, Maven and Go are taken where they are, and installed where they are not.
 """
@@ -66,6 +67,11 @@ def install_vectors() -> None:
     _pip("install", "vectors", "--target", str(INSTALLED / "vectors"))
 
 
+def install_chromium() -> None:
+    """The browser that the tests of pages look with; a package of the system, as Java is."""
+    _debian({"chromium": "chromium"})
+
+
 def _pip(command: str, name: str, *arguments: str) -> None:
     """With the hashes of `<name>-requirements.txt`."""
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", command, "--quiet", "--no-deps")
@@ -98,7 +104,12 @@ def ensure(name: str, install: Callable[[], None]) -> None:
     ready.write_text(recipe)
 
 
-_INSTALLS = {"flink": install_flink, "prism": install_prism, "vectors": install_vectors}
+_INSTALLS = {
+    "flink": install_flink,
+    "prism": install_prism,
+    "vectors": install_vectors,
+    "chromium": install_chromium,
+}
 
 
 def main(names: list[str]) -> None:

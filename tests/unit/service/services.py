@@ -1,13 +1,15 @@
 """A small service over a published version, without a socket."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.testclient import TestClient
 
-from sim_transforms.lookup.open import open_version
+from sim_transforms.commands.serve import published_versions
+from sim_transforms.lookup.open import OpenVersion, open_version
 from sim_transforms.service.app import Parts, make_app
 from sim_transforms.service.metrics import Metrics
 from sim_transforms.service.served import Served
@@ -39,23 +41,28 @@ def small_service(
     settings: ServeSettings | None = None,
     keys: tuple[bytes, ...] = (),
     uploads: Uploads | None = None,
+    picture: Callable[[str], bytes | None] | None = None,
 ) -> Iterator[Service]:
     """A service that looks at LATEST when it is told to (`parts.served.look`)."""
     chosen = settings or ServeSettings()
-    opener = lambda version: open_version(store.url, version, lease=True)  # noqa: E731
+    opener = partial(_open, store.url)
     workers = Workers(2, chosen.waiting, chosen.timeout_seconds)
-    with Served(lambda: latest(store), opener, poll_seconds=3600.0) as served:
+    with Served(partial(latest, store), opener, poll_seconds=3600.0) as served:
         parts = Parts(
             served=served,
             settings=chosen,
             workers=workers,
             decoding=workers,
             uploads=uploads,
-            published=lambda: [],
-            picture=lambda item_id: b"PNG" if item_id == "item-1" else None,
+            published=partial(published_versions, store),
+            picture=picture,
             metrics=Metrics(served, lambda: workers.there),
         )
         app = make_app(parts, keys)
         with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
             yield Service(client, parts, app)
         workers.close()
+
+
+def _open(url: str, version: str) -> OpenVersion:
+    return open_version(url, version, lease=True)

@@ -22,7 +22,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
 
 @pytest.fixture(scope="module")
 def service(store: LocalStore) -> Iterator[Service]:
-    with small_service(store, ServeSettings(max_batch=4, max_k=20, max_upload_mib=1)) as found:
+    limits = ServeSettings(max_batch=4, max_k=20, max_upload_mib=1)
+    with small_service(store, limits, picture={"item-1": b"PNG"}.get) as found:
         yield found
 
 
