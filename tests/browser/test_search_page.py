@@ -239,7 +239,7 @@ def test_key_is_asked_for_once(page: Page, guarded: str) -> None:
     page.goto(f"{guarded}/#item=item-7&k=3")
     dialog = page.get_by_role("dialog", name="This service asks for a key")
     expect(dialog).to_be_visible()
-    page.get_by_label("Key").fill(KEY.decode())
+    page.get_by_role("textbox", name="Key").fill(KEY.decode())
     page.keyboard.press("Enter")
     expect(page.locator("#answers li")).to_have_count(3)
     page.reload()
