@@ -4,11 +4,11 @@
     .venv/bin/python -m benchmarks.serving --data tiny --seconds 6            # does it run
 
 32 connections ask for `--seconds`: half of the requests are batches of 32 vectors, the others one vector, an item's
-neighbours, and one vector under a condition that about a tenth of the items meet. Meanwhile three versions are published
-and one whose index has a flipped bit, which must be refused. Every answer is compared with that of the look-up alone for
-the version that the answer names. Before that, batches of 32 alone: queries a second of the bare look-up in one process
-and of the service, asked by this process over the same 32 connections; on a machine of few cores client and server share
-them. Latencies are seen by the client, waiting in its own queue included.
+neighbours, and one vector under a condition that about a tenth of the items meet. Meanwhile three versions are
+published and one whose index has a flipped bit, which must be refused. Every answer is compared with that of the
+look-up alone for the version that the answer names. Before that, batches of 32 alone: queries a second of the bare
+look-up in one process and of the service, asked by this process over the same 32 connections; on a machine of few cores
+client and server share them. Latencies are seen by the client, waiting in its own queue included.
 """
 
 import argparse
@@ -183,9 +183,8 @@ def serving(store: LocalStore) -> Any:
     """The service's address."""
     command = [*PROGRAM, "serve", "--store", store.url, "--port", "0", "--json"]
     config = Path(store.url).parent / "serve.yaml"
-    config.write_text(
-        f"name: serving\nstore: {store.url}\ncatalog: {{source: none.csv}}\nserve: {{poll_seconds: 0.5}}\n"
-    )
+    tree = {"name": "serving", "store": store.url, "catalog": {"source": "none.csv"}, "serve": {"poll_seconds": 0.5}}
+    config.write_text(json.dumps(tree))
     process = subprocess.Popen([*command, "--config", str(config)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -251,11 +250,7 @@ def main(argv: Sequence[str]) -> None:
         folder = Path(place)
         folders = build_versions(given, data.items, folder)
         store = LocalStore(str(folder / "store"))
-        publish(
-            store,
-            folders[0],
-            replace(load_manifest(LocalStore(str(folders[0].parent.parent)), folders[0].name), parent=None),
-        )
+        publish_next(store, folders[0], broken=False)
         figures = _measured(given, store, folders, data.queries)
     machine = describe_machine()
     facts = (
