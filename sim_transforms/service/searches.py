@@ -55,7 +55,7 @@ def neighbors(opened: OpenVersion, item_id: str, k: int, where: str | None) -> d
 
 
 def answer(opened: OpenVersion, found: Sequence[Sequence[Match] | Sequence[SoundMatch]]) -> dict[str, Any]:
-    """Matches of each query, as `SearchAnswer`; orjson writes them as they are, twenty times as fast as `asdict`."""
+    """Matches of each query, as `SearchAnswer`; orjson writes them as they are; `asdict` of 320 took 3 ms."""
     results = [{"matches": matches, "no_match": opened.no_match(matches)} for matches in found]
     return {"version": opened.version, "results": results}
 
