@@ -87,6 +87,7 @@ class FlinkCluster:
 
     def _start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._stack.callback(shutil.rmtree, self._folder / "tmp", ignore_errors=True)
         (self._folder / "conf").mkdir(exist_ok=True)
         (self._folder / "conf" / "config.yaml").write_text(self._configuration())
         (self._folder / "conf" / "log4j.properties").write_text(_LOGGING)
@@ -104,10 +105,14 @@ class FlinkCluster:
         self.pool.wait_for(lambda: listens(self._pool), _READY_SECONDS)
 
     def start_task_manager(self, number: int) -> Service:
-        """One more, `task-manager-<number>`."""
+        """One more, `task-manager-<number>`; what those that were killed have left is removed."""
+        for before in self.task_managers:
+            if before.process.poll() is not None:
+                shutil.rmtree(self._folder / "tmp" / before.name, ignore_errors=True)
         sizes = [part for name, value in _SIZES.items() for part in ("-D", f"{name}={value}")]
         options = ["-Xmx1g", "-XX:MaxDirectMemorySize=1g"]
-        arguments = [*self._configured(), *sizes]
+        place = ("-D", f"io.tmp.dirs={self._folder / 'tmp' / f'task-manager-{number}'}")
+        arguments = [*self._configured(), *sizes, *place]
         service = self._java(f"task-manager-{number}", _TASK_MANAGER, _cluster_jars(), options, arguments)
         self.task_managers.append(service)
         return service
@@ -160,7 +165,9 @@ class FlinkCluster:
             "rest.port": self._rest,
             "rest.bind-address": "localhost",
             "classloader.resolve-order": "parent-first",
-            "io.tmp.dirs": self._folder / "tmp",
+            "io.tmp.dirs": self._folder / "tmp" / "job-manager",
+            # Each job brings all jars of the job server, 200 MB and more; an hour of jobs would fill a disk.
+            "blob.service.cleanup.interval": 30,
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 3,
             "restart-strategy.fixed-delay.delay": "1 s",
