@@ -18,6 +18,7 @@ index): Beam's local runner lets them wait in files of its own.
 
 import argparse
 import io
+import json
 import resource
 import shutil
 import statistics
@@ -194,7 +195,9 @@ class Catalog:
         # Small jobs would run in one process, and large ones not: no line goes through both.
         flags = _WORKERS if stage != "train" else ()
         before = _cpu_of_children()
-        finished = run_measured([*program, "--config", str(self._config), *flags])
+        finished = run_measured([*program, "--config", str(self._config), "--json", *flags])
+        if stage == "reindex" and (how := json.loads(finished.output.splitlines()[-1])["how"]) != "patched":
+            raise SystemExit(f"{self._items:,} items: the index was {how}, not patched: no line goes through both")
         # Of processes that were waited for the kernel keeps the sum, which misses no last moment.
         seconds = max(finished.cpu_seconds, _cpu_of_children() - before)
         return Cost(seconds, finished.read_bytes, finished.written_bytes)

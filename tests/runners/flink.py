@@ -111,7 +111,7 @@ class FlinkCluster:
                 shutil.rmtree(self._folder / "tmp" / before.name, ignore_errors=True)
         sizes = [part for name, value in _SIZES.items() for part in ("-D", f"{name}={value}")]
         options = ["-Xmx1g", "-XX:MaxDirectMemorySize=1g"]
-        place = ("-D", f"io.tmp.dirs={self._folder / 'tmp' / f'task-manager-{number}'}")
+        place = ("-D", f"io.tmp.dirs={self._temporary(f'task-manager-{number}')}")
         arguments = [*self._configured(), *sizes, *place]
         service = self._java(f"task-manager-{number}", _TASK_MANAGER, _cluster_jars(), options, arguments)
         self.task_managers.append(service)
@@ -165,7 +165,7 @@ class FlinkCluster:
             "rest.port": self._rest,
             "rest.bind-address": "localhost",
             "classloader.resolve-order": "parent-first",
-            "io.tmp.dirs": self._folder / "tmp" / "job-manager",
+            "io.tmp.dirs": self._temporary("job-manager"),
             # Each job brings all jars of the job server, 200 MB and more; an hour of jobs would fill a disk.
             "blob.service.cleanup.interval": 30,
             "restart-strategy.type": "fixed-delay",
@@ -175,6 +175,12 @@ class FlinkCluster:
             "heartbeat.timeout": 10000,
         }
         return "".join(f"{name}: {value}\n" for name, value in lines.items())
+
+    def _temporary(self, name: str) -> Path:
+        """A folder of one process, which Flink makes only where the one above is there."""
+        folder = self._folder / "tmp" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _job_server(self) -> Service:
         ports = {"job-port": self._job, "artifact-port": self._artifacts, "expansion-port": self._expansion}
