@@ -245,6 +245,21 @@ COMMANDS = (
         needs_config=False,
     ),
     Command(
+        "neighbors",
+        "the nearest of every item of a version, as Parquet",
+        "neighbors",
+        "neighbors",
+        (
+            _STORE,
+            Argument("--output", "folder of the Parquet files; what stands there is replaced"),
+            Argument("--k", "neighbours of each item", int, 10),
+            Argument("--version", "version id (default: LATEST)"),
+        ),
+        beam=True,
+        needs_config=False,
+        examples=("ruiji neighbors --store work/digits/store --k 10 --output work/digits/neighbors",),
+    ),
+    Command(
         "serve",
         "answer searches over HTTP, and show a page to search with; takes up new versions by itself",
         "query",

@@ -38,8 +38,13 @@ def open_latest(store_url: str, cache: VersionCache | None = None) -> Opened:
         NotFound: nothing is published.
         DamagedArtefact: a file is not what was published; names all that are not.
     """
+    return open_version_folder(store_url, None, cache)
+
+
+def open_version_folder(store_url: str, wanted: str | None, cache: VersionCache | None = None) -> Opened:
+    """The same of a version that is named; LATEST where none is."""
     store = open_store(store_url)
-    version = latest(store)
+    version = wanted or latest(store)
     if version is None:
         raise NotFound(f"{store.url}: nothing is published there; run `ruiji run` or `ruiji index` first")
     manifest = load_manifest(store, version)
@@ -47,7 +52,7 @@ def open_latest(store_url: str, cache: VersionCache | None = None) -> Opened:
     problems = [problem for entry in file_entries(manifest) for problem in file_problems(folder, entry, manifest)]
     if problems:
         raise DamagedArtefact(
-            f"version {version} of {store.url} is damaged and cannot be patched: {'; '.join(problems)}; roll back with "
+            f"version {version} of {store.url} is damaged and cannot be used: {'; '.join(problems)}; roll back with "
             "`ruiji versions rollback`, or publish a new version with `ruiji index`"
         )
     return Opened(version, manifest, folder)

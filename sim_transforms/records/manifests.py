@@ -191,6 +191,23 @@ class EmbeddingsManifest(Manifest):
 
 
 @dataclass(frozen=True)
+class NeighborsManifest(Manifest):
+    """Of what `ruiji neighbors` writes: Parquet files of item_id, neighbors and distances, nearest first.
+
+    Attributes:
+        version: whose items they are.
+        k: neighbours of each item, fewer where the version holds no more.
+    """
+
+    version: str
+    k: int
+    space: str
+    ledger: LedgerTotals
+    files: tuple[FileEntry, ...]
+    kind: str = "neighbors"
+
+
+@dataclass(frozen=True)
 class RowRange:
     """Rows [first_row, end_row) that belong to a shard: of `index.hnsw`, or row by row of the shard's own file."""
 
