@@ -5,7 +5,6 @@ writes them. A worker process opens the index once, and holds it and the ids of 
 """
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim_transforms.counters import count
-from sim_transforms.hnsw.file_format import map_vectors
-from sim_transforms.hnsw.open_index import open_index, routed_shards
+from sim_transforms.hnsw.open_index import open_index
 from sim_transforms.hnsw.searcher import Searcher
+from sim_transforms.hnsw.version_vectors import VersionVectors
 from sim_transforms.records.ledger import LedgerEntry
 from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.settings.stages import SearchSettings
@@ -107,7 +106,7 @@ def nearest(rows: Array, job: NeighborsJob) -> pa.RecordBatch:
     opened = _opened(job)
     # NMSLIB's width of search is a property of the index, and a routed one opens and closes shards.
     with opened.lock:
-        found, distances = opened.searcher.search(opened.vectors_at(rows), job.k + 1, job.manifest.ef_search)
+        found, distances = opened.searcher.search(opened.vectors.at(rows), job.k + 1, job.manifest.ef_search)
     found, distances = drop_own(found, distances, rows, job.k)
     there = found >= 0
     ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
@@ -136,27 +135,8 @@ class _Opened:
     searcher: Searcher
     ids: pa.Array
     places: Array
-    folder: Path
-    manifest: VersionManifest
+    vectors: VersionVectors
     lock: threading.Lock
-
-    def vectors_at(self, rows: Array) -> Array:
-        """[n, d] float32 of [n] rows, ascending."""
-        found = np.empty((len(rows), self.manifest.dimension), np.float32)
-        for path, first, end in _vector_files(self.folder, self.manifest):
-            within = slice(*np.searchsorted(rows, [first, end]))
-            if within.stop > within.start:
-                found[within] = map_vectors(path)[rows[within] - first]
-        return found
-
-
-def _vector_files(folder: Path, manifest: VersionManifest) -> Iterator[tuple[Path, int, int]]:
-    """Files of vectors, with the rows that each holds."""
-    if manifest.index is not None:
-        yield folder / "index.hnsw", 0, 2**31 - 1
-        return
-    for shard in routed_shards(folder, manifest):
-        yield shard.path, shard.first_row, shard.first_row + shard.items
 
 
 # Of this process, whose threads share it: the version that was searched last.
@@ -179,5 +159,5 @@ def _open(job: NeighborsJob) -> _Opened:
     places = np.full(int(rows.max(initial=-1)) + 1, -1, np.int64)
     places[rows] = np.arange(len(rows))
     ids = table.column("item_id").combine_chunks()
-    searcher = open_index(folder, job.manifest, job.limits)
-    return _Opened(searcher, ids, places, folder, job.manifest, threading.Lock())
+    vectors = VersionVectors(folder, job.manifest)
+    return _Opened(open_index(folder, job.manifest, job.limits), ids, places, vectors, threading.Lock())

@@ -1,14 +1,12 @@
 """A published version and a change -> `embeddings/` of what is live afterwards, so that an index can be built anew."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sim_transforms.hnsw.file_format import HEADER_BYTES, read_header
-from sim_transforms.hnsw.open_index import routed_shards
+from sim_transforms.hnsw.version_vectors import VersionVectors
 from sim_transforms.publish_patch import CatalogChange, cast_items, write_patched_items
 from sim_transforms.records.batches import Array, column_of, embeddings_schema
 from sim_transforms.records.ledger import LedgerTotals
@@ -36,13 +34,13 @@ def write_live_embeddings(
     first = manifest.row_ranges[-1].end_row if manifest.row_ranges else 0
     fresh_rows = np.arange(first, first + change.fresh.num_rows, dtype=np.int32)
     write_patched_items(published / "items.parquet", items, change, fresh_rows)
-    names = []
+    names, known_vectors = [], VersionVectors(published, manifest)
     with pq.ParquetWriter(folder / "embeddings-00000-of-00001.parquet", schema) as writer:
         names.append("embeddings-00000-of-00001.parquet")
         for batch in pq.ParquetFile(items).iter_batches(_GROUP):
             table = pa.Table.from_batches([batch])
             rows = table.column("row").to_numpy()
-            vectors = _vectors(published, manifest, rows, change, first)
+            vectors = _vectors(known_vectors, rows, change, first)
             known = cast_items(table.append_column("embedding", column_of(vectors)), schema)
             writer.write_table(known)
     items.unlink()
@@ -63,25 +61,13 @@ def write_live_embeddings(
     return described
 
 
-def _vectors(published: Path, manifest: VersionManifest, rows: Array, change: CatalogChange, first: int) -> Array:
+def _vectors(published: VersionVectors, rows: Array, change: CatalogChange, first: int) -> Array:
     """[n, d] float32 of rows; those from `first` on are the change's."""
-    vectors = np.zeros((len(rows), manifest.dimension), np.float32)
     old = rows < first
-    for path, low, items in _files(published, manifest):
-        mine = old & (rows >= low) & (rows < low + items)
-        if mine.any():
-            record = read_header(path).record()
-            vectors[mine] = np.memmap(path, record, "r", HEADER_BYTES, (items,))["vector"][rows[mine] - low]
+    kept = published.at(rows[old])
+    vectors = np.empty((len(rows), kept.shape[1]), np.float32)
+    vectors[old] = kept
     column = change.fresh.column("embedding").combine_chunks()
-    flat = column.flatten().to_numpy().reshape(-1, manifest.dimension) if len(column) else vectors[:0]
+    flat = column.flatten().to_numpy().reshape(-1, kept.shape[1]) if len(column) else vectors[:0]
     vectors[~old] = flat[rows[~old] - first]
     return vectors
-
-
-def _files(published: Path, manifest: VersionManifest) -> Iterator[tuple[Path, int, int]]:
-    """(native file, version's row of its first, items) of a merged or routed version."""
-    if manifest.index is not None:
-        yield published / "index.hnsw", 0, manifest.row_ranges[-1].end_row if manifest.row_ranges else 0
-        return
-    for shard in routed_shards(published, manifest):
-        yield shard.path, shard.first_row, shard.items

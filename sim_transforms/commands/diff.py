@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sim_transforms.commands.compared import counted
-from sim_transforms.commands.version_vectors import VersionVectors, ids_of
+from sim_transforms.commands.version_vectors import ids_of, vectors_of_places
 from sim_transforms.errors import UsageError
 from sim_transforms.lookup.clips import sounds_near
 from sim_transforms.lookup.open import OpenVersion, open_version
@@ -108,10 +108,12 @@ class _Places:
 
     def _moved(self, places: Array) -> Array:
         """[p] bool: whose vectors differ in a byte, of places in the list of items that both hold."""
-        old, new = VersionVectors(self._old), VersionVectors(self._new)
-        blocks = [places[start : start + _BLOCK] for start in range(0, len(places), _BLOCK)]
-        differ = [not_same(old.at(self._in_old[block]), new.at(self._in_new[block])) for block in blocks]
-        return np.concatenate([np.zeros(0, bool), *differ])
+        differ = [np.zeros(0, bool)]
+        for start in range(0, len(places), _BLOCK):
+            block = places[start : start + _BLOCK]
+            old = vectors_of_places(self._old, self._in_old[block])
+            differ.append(not_same(old, vectors_of_places(self._new, self._in_new[block])))
+        return np.concatenate(differ)
 
     def sample(self, count: int, seed: int) -> list[str]:
         """The ids in both versions of the lowest hashes, in that order."""
@@ -176,7 +178,7 @@ def _neighbors(opened: OpenVersion, item_ids: Sequence[str]) -> list[tuple[str, 
     if not item_ids:
         return []
     places = np.asarray(pc.index_in(pa.array(item_ids, pa.large_string()), value_set=ids_of(opened)))
-    vectors = VersionVectors(opened).at(places.astype(np.int64))
+    vectors = vectors_of_places(opened, places.astype(np.int64))
     if opened.manifest.clips is not None:
         near = sounds_near(opened, vectors, [sound_of(item_id) for item_id in item_ids], NEIGHBORS)
         return [tuple(sound_of(match.item_id) for match in matches) for matches in near]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
 from sim_transforms.commands.evaluate import load_evaluation
 from sim_transforms.commands.thumbnails import media_png
-from sim_transforms.commands.version_vectors import VersionVectors, ids_of
+from sim_transforms.commands.version_vectors import ids_of, vectors_of_places
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.lookup.clips import sounds_near
 from sim_transforms.lookup.open import Match, OpenVersion, open_version
@@ -87,7 +87,7 @@ def _still_there(version: OpenVersion, items: EmbeddedItems) -> EmbeddedItems:
         return EmbeddedItems(items.item_ids[:0], items.labels[:0], items.splits[:0], items.vectors[:0])
     places = pc.index_in(pa.array(items.item_ids.tolist(), pa.large_string()), value_set=ids_of(version))
     held = np.flatnonzero(np.asarray(pc.is_valid(places)))
-    published = VersionVectors(version).at(np.asarray(places.drop_null(), np.int64))
+    published = vectors_of_places(version, np.asarray(places.drop_null(), np.int64))
     prepared = space_of(version.manifest.space).prepare(items.vectors[held])
     held = held[np.isclose(prepared, published, atol=1e-6).all(axis=1)]
     return EmbeddedItems(items.item_ids[held], items.labels[held], items.splits[held], items.vectors[held])
@@ -99,7 +99,7 @@ def _curve(version: OpenVersion, items: EmbeddedItems) -> tuple[CurvePoint, ...]
     if len(queries) == 0 or version.manifest.items < 10:
         return ()
     space = space_of(version.manifest.space)
-    published = VersionVectors(version).at(np.arange(version.manifest.items))
+    published = vectors_of_places(version, np.arange(version.manifest.items))
     _, native = exact_neighbors(space.prepare(queries), published, 10, space.name)
     exact = space.to_distances(native)
     efs = sorted({*CURVE_EF, version.manifest.ef_search})

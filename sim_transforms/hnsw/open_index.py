@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 CENTROIDS = "centroids.npy"
 LONGEST = "longest.npy"
-_MERGED = "index.hnsw"
+MERGED = "index.hnsw"
 
 
 def open_index(
@@ -43,7 +43,7 @@ def open_index(
     if manifest.index is None:
         return RoutedSearcher(routed_index(folder, manifest), limits, check)
     rows = manifest.row_ranges[-1].end_row if manifest.row_ranges else 0
-    return NativeSearcher(folder / _MERGED, manifest.space, rows, manifest.dimension)
+    return NativeSearcher(folder / MERGED, manifest.space, rows, manifest.dimension)
 
 
 def routed_index(folder: Path, manifest: VersionManifest) -> RoutedIndex:

@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact, NotFound, UsageError
-from sim_transforms.hnsw.file_format import map_vectors, read_vector
+from sim_transforms.hnsw.file_format import read_vector
 from sim_transforms.hnsw.open_index import open_index, published_probe, routed_shards
 from sim_transforms.hnsw.routed import RoutedShard, check_size
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.hnsw.version_vectors import VersionVectors
 from sim_transforms.lookup.filtered import compare_all, search_allowed
 from sim_transforms.lookup.items import HeldItems, Items, PagedItems
 from sim_transforms.lookup.where import parse_where
@@ -157,7 +158,7 @@ class OpenVersion:
 
     def _compare_all(self, k: int, rows: Array, queries: Array) -> tuple[Array, Array]:
         space = space_of(self.manifest.space)
-        found, native = compare_all(space.prepare(queries), k, rows, self._vectors_at, space)
+        found, native = compare_all(space.prepare(queries), k, rows, self.vectors_at, space)
         shown = space.to_distances(np.where(found >= 0, native, 0))
         return found, np.where(found >= 0, shown, np.float32(np.inf))
 
@@ -216,23 +217,13 @@ class OpenVersion:
         check_size(shard)
         return read_vector(shard.path, row - shard.first_row)
 
-    def _vectors_at(self, rows: Array) -> Array:
-        """[n, dim] float32 of [n] rows, ascending, as they stand in the index."""
-        if self.manifest.index is not None:
-            return np.ascontiguousarray(self._mapped[rows])
-        found = np.empty((len(rows), self.manifest.dimension), np.float32)
-        ends = np.searchsorted(rows, [shard.first_row + shard.items for shard in self._shards])
-        start = 0
-        for shard, end in zip(self._shards, ends.tolist(), strict=True):
-            if end > start:
-                check_size(shard)
-                found[start:end] = map_vectors(shard.path)[rows[start:end] - shard.first_row]
-            start = end
-        return found
+    def vectors_at(self, rows: Array) -> Array:
+        """[n, dim] float32, contiguous, of [n] rows, as they stand in the index; raises DamagedArtefact."""
+        return self._vectors.at(rows)
 
     @cached_property
-    def _mapped(self) -> Array:
-        return map_vectors(self.folder / INDEX)
+    def _vectors(self) -> VersionVectors:
+        return VersionVectors(self.folder, self.manifest)
 
     @cached_property
     def _shards(self) -> list[RoutedShard]:
