@@ -28,6 +28,8 @@ from tests.contracts.stores import (
     whole_objects,
 )
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400.0
 # What Python tells its audit hooks of on the way to a disk or a server.
 _EVENTS = {

@@ -21,6 +21,8 @@ from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.checksums import file_entry
 from tests.unit.hnsw.clouds import clustered
 
+pytestmark = pytest.mark.slow
+
 IN_PROCESS = ["--runner=FnApiRunner", "--direct_running_mode=in_memory"]
 
 

@@ -79,6 +79,14 @@ class Elsewhere(PipelineRunner):
         return SimpleNamespace(query=lambda names: {"counters": counters})
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Interrupts, also where the shell that started the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Launches a pipeline on a runner of the test, and looks at it often."""

@@ -15,6 +15,8 @@ from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.local import LocalStore
 from tests.unit.storage.published import published_routed, published_store, some_vectors
 
+pytestmark = pytest.mark.slow
+
 ITEMS = 120
 
 

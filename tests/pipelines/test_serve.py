@@ -22,6 +22,8 @@ from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import latest, publish
 from tests.unit.storage.published import published_store, some_vectors, version_folder
 
+pytestmark = pytest.mark.slow
+
 _SECONDS = 60.0
 _POST = b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

@@ -19,6 +19,8 @@ from sim_transforms.errors import DamagedArtefact
 from sim_transforms.hnsw.file_format import HEADER_BYTES, read_header, read_index, read_vector
 from tests.properties.damages import KINDS, Base, Damage, bases, named_damages, random_damage
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = 1000
 MOST_BYTES = 2**20

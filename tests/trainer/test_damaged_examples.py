@@ -16,6 +16,8 @@ from trainer.logs import StepLog
 from trainer.task import make_learner
 from trainer.training_data import TrainingData
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainSettings(self_supervised="none")
 
 

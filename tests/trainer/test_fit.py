@@ -17,6 +17,8 @@ from trainer.fit import STEPS_FILE, Watchers, steps_per_epoch
 from trainer.task import fitted_model, make_learner
 from trainer.training_data import TrainingData
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = TrainSettings(
     epochs=2,
     steps_per_epoch=5,

@@ -26,6 +26,8 @@ from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.write_examples import ShardJob, WriteExamples
 
+pytestmark = pytest.mark.slow
+
 ITEMS, DIMENSION = 600, 12
 
 

@@ -17,6 +17,8 @@ from sim_transforms.settings.stages import IndexSettings
 from tests.properties.test_patch_properties import Catalog, build
 from tests.unit.hnsw.clouds import clustered, nearest_rows
 
+pytestmark = pytest.mark.slow
+
 ADDED = 90
 
 

@@ -17,6 +17,8 @@ from sim_transforms.storage.local import LocalStore
 from tests.transforms.test_build_index import ITEMS, _build, _vectors
 from tests.unit.hnsw.plain_shards import plain_shards
 
+pytestmark = pytest.mark.slow
+
 ROUTED = IndexSettings(layout="routed", shard_items=100, recall_target=0.9)
 
 

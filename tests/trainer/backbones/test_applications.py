@@ -10,6 +10,8 @@ from sim_transforms.errors import UsageError
 from tests.trainer.backbones.networks import assert_saves_and_loads_the_same, features, network, shake
 from trainer.backbones.applications import APPLICATIONS
 
+pytestmark = pytest.mark.slow
+
 LIGHT = ("mobilenet_v3_small",)
 # Of the layers of a smaller one of their family; to save and load them takes a minute.
 LARGE = ("efficientnet_v2_m", "efficientnet_v2_l", "convnext_small", "convnext_base", "convnext_large")

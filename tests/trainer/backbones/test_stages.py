@@ -10,6 +10,8 @@ from sim_transforms.errors import UsageError
 from tests.trainer.backbones.networks import features, network, shake, train_step, weights_of
 from trainer.backbones.stages import Network
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (16, 16, 1)
 
 

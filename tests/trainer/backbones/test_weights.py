@@ -14,6 +14,8 @@ from sim_transforms.errors import UsageError
 from tests.trainer.backbones.networks import network, shake
 from trainer.backbones.weights import fetch_weights, load_weights
 
+pytestmark = pytest.mark.slow
+
 NAME = "mobilenet_v3_small"
 MOMENTS = ((90.0, 110.0, 120.0), (50.0, 60.0, 70.0))
 KINDS = [

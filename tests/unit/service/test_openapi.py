@@ -24,6 +24,8 @@ from tests.thorough import rounds
 from tests.unit.service.services import Service, small_service
 from tests.unit.storage.published import published_store, some_vectors
 
+pytestmark = pytest.mark.slow
+
 OPERATIONS = (
     "POST /search",
     "GET /neighbors/{item_id}",
