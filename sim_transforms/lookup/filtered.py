@@ -19,7 +19,7 @@ Search: TypeAlias = Callable[[Array, int], tuple[Array, Array]]
 VectorsAt: TypeAlias = Callable[[Array], Array]
 
 # Comparing a query with so many items takes as long as getting one more neighbour out of the index.
-_COMPARED = 25
+_COMPARED = 100
 # Asked for beyond what is enough where what meets the condition lies evenly, at least, and times as many next time.
 _SURPLUS, _LEAST, _FURTHER = 1.5, 10, 4
 _BLOCK = 16_384

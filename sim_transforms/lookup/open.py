@@ -7,6 +7,7 @@ for match in version.search_item("digit-0000", k=5): ...
 """
 
 import bisect
+import math
 import threading
 import weakref
 from collections import OrderedDict
@@ -149,8 +150,14 @@ class OpenVersion:
         if k < 1:
             raise UsageError(f"k {k} was given; at least 1 is expected")
         allowed = self.rows_that(where)
-        search, exact = partial(self._search, ef_search=ef_search), partial(self._compare_all, k, allowed)
-        return search_allowed(queries, k, allowed, self.manifest.items, search, exact)
+        ef = ef_search or self.manifest.ef_search
+
+        def search(asked: Array, width: int) -> tuple[Array, Array]:
+            # As much wider than its neighbours as a search for k of them is, or its recall would be lower; and twice as
+            # wide, because what is kept of them stands at the far end too, where a narrow search misses most.
+            return self._search(asked, width, math.ceil(max(ef / k, 2.0) * width))
+
+        return search_allowed(queries, k, allowed, self.manifest.items, search, partial(self._compare_all, k, allowed))
 
     def _search(self, queries: Array, k: int, ef_search: int | None) -> tuple[Array, Array]:
         with self._lock:
