@@ -260,6 +260,20 @@ COMMANDS = (
         examples=("ruiji neighbors --store work/digits/store --k 10 --output work/digits/neighbors",),
     ),
     Command(
+        "export",
+        "items and vectors of a version in files that other systems take in bulk",
+        "query",
+        "export",
+        (
+            _STORE,
+            Argument("--format", "parquet, numpy, milvus, qdrant or vertex", str, "parquet"),
+            Argument("--output", "folder of the files; what stands there is replaced"),
+            Argument("--version", "version id (default: LATEST)"),
+        ),
+        needs_config=False,
+        examples=("ruiji export --store work/digits/store --format qdrant --output work/digits/qdrant",),
+    ),
+    Command(
         "serve",
         "answer searches over HTTP, and show a page to search with; takes up new versions by itself",
         "query",

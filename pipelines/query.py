@@ -1,4 +1,4 @@
-"""Commands that read a published version: search, serve, why, report, versions.
+"""Commands that read a published version: search, serve, export, why, report, versions.
 
 ruiji search --store work/digits/store --item digit-0000 --k 5
 ruiji search --store gs://bucket/digits --item digit-0000 --cache /fast/cache
@@ -70,6 +70,17 @@ def search(main: Main) -> None:
     if (given.probe is not None or given.memory_budget_mib is not None) and not result["routed"]:
         main.notify("the version is one merged file: --probe and --memory-budget-mib have no meaning for it")
     main.answer({name: value for name, value in result.items() if name != "routed"}, search_text(result))
+
+
+def export(main: Main) -> None:
+    """`ruiji export`."""
+    from sim_transforms.commands.export import export as write
+
+    given = main.arguments
+    if not given.output:
+        raise UsageError("--output DIR is required: the folder of the files")
+    result = write(_store(main, _settings(main)), given.version, given.format, Path(given.output))
+    main.answer(result, f"exported   {result['items']:,} items of version {result['version']} to {result['output']}")
 
 
 def why(main: Main) -> None:

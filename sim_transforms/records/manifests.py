@@ -208,6 +208,22 @@ class NeighborsManifest(Manifest):
 
 
 @dataclass(frozen=True)
+class ExportManifest(Manifest):
+    """Of what `ruiji export` writes.
+
+    Attributes:
+        version: whose items they are.
+        format: parquet, numpy, milvus, qdrant or vertex.
+    """
+
+    version: str
+    format: str
+    ledger: LedgerTotals
+    files: tuple[FileEntry, ...]
+    kind: str = "export"
+
+
+@dataclass(frozen=True)
 class RowRange:
     """Rows [first_row, end_row) that belong to a shard: of `index.hnsw`, or row by row of the shard's own file."""
 
