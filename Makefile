@@ -42,7 +42,8 @@ test-prism: .venv/ready
 test-thorough: .venv/ready
 	$(BIN)/python -m tests.runners.install flink vectors
 	RUIJI_THOROUGH=1 $(BIN)/python -m pytest -n 2 --dist loadfile \
-		tests/contracts tests/properties tests/pipelines/test_kill.py tests/trainer/test_jax.py
+		tests/contracts tests/properties tests/pipelines/test_kill.py tests/unit/service/test_openapi.py \
+		tests/trainer/test_jax.py tests/trainer/test_fit.py tests/trainer/backbones
 	RUIJI_THOROUGH=1 $(BIN)/python -m pytest tests/runners/test_flink.py
 
 lint: .venv/ready

@@ -12,7 +12,7 @@ import pytest
 from tests.properties import damaged_pictures, damaged_sounds
 from tests.thorough import rounds
 
-PICTURES, SOUNDS = rounds(2000, 400), rounds(1600, 300)
+PICTURES, SOUNDS = rounds(2000, 150), rounds(1600, 120)
 PICTURE_REASONS = {"accepted", "empty", "not_an_image", "too_large", "truncated", "damaged"}
 SOUND_REASONS = {
     "accepted", "empty", "not_a_sound", "too_long", "too_short", "truncated", "damaged", "silent", "not_finite",

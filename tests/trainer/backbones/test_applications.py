@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sim_transforms.errors import UsageError
+from tests.thorough import some
 from tests.trainer.backbones.networks import assert_saves_and_loads_the_same, features, network, shake
 from trainer.backbones.applications import APPLICATIONS
 
@@ -28,7 +29,7 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("name", [n if n in LIGHT else pytest.param(n, marks=pytest.mark.slow) for n in APPLICATIONS])
+@pytest.mark.parametrize("name", sorted({*LIGHT, *some(sorted(APPLICATIONS), 5)}))
 def test_application_of_the_smallest_size_has_its_blocks_and_saves_and_loads_the_same(name: str, tmp_path) -> None:
     made = network(name, (32, 32, 1))
     assert len(made.stages) == STAGES[name]
