@@ -247,8 +247,10 @@ def measure(given: argparse.Namespace, folder: Path) -> Costs:
         raise SystemExit("--sizes: two to fit the model, and a larger one to try it on")
     learner = Catalog(folder / "learner", sizes[0], given.shard_items, given.seed)
     model = learner.train()
-    # Compiles the kernels, which counts for no size.
+    # Compiles the kernels of all stages, which counts for no size.
     learner.run("index")
+    learner.grow()
+    learner.run("reindex")
     runs: dict[int, list[dict[str, Cost]]] = {size: [] for size in sizes}
     for size in sizes:
         for number in range(given.rounds if size < sizes[-1] else 1):
