@@ -9,7 +9,8 @@ number of items: processor seconds (user and system, of all processes), bytes re
 the page cache's too; what is mapped into memory is not counted). The line goes through the two smallest sizes, medians
 of the rounds; the largest, run once, says how far off it is. `index.shard_items` is the same at every size, as it is
 while a catalog grows. One part of `index` is no line: each item looks for its cell, and for cells beside it, among all
-shards; a kernel timed by itself says what that costs, and it is counted apart. From the same figures the costs of
+shards; a kernel timed by itself says what that costs, and it is counted apart. Processor seconds are brought to those
+of a core at rest (`Pace`). From the same figures the costs of
 catalogs that no machine here holds are carried on, and with them what one worker has to hold (`quality.estimate`).
 
 Bytes shuffled are not measured but counted from what the elements hold (`quality.estimate.shuffled_bytes` for the
@@ -24,14 +25,17 @@ import shutil
 import statistics
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import yaml
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from benchmarks.processes import run_measured
 from benchmarks.ruiji import PROGRAM
@@ -49,6 +53,8 @@ _GROWTH = 100
 CARRIED = ((10**6, 25_000), (10**7, 25_000), (10**8, 25_000), (10**8, 100_000), (10**9, 250_000))
 DIMENSION = 64
 _ITEMS_TIMED, _CELLS_TIMED = 20_000, 2_000
+_PACE_SECONDS, _PACES = 2.0, 50
+_MATRIX, _MEMORY = np.ones((256, 256), np.float32), np.ones(2**21, np.float32)
 _WORKERS = ("--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
 _EMBED = "import sys; from benchmarks.stage_costs import embed_alone; embed_alone(sys.argv[1:])"
 
@@ -58,13 +64,15 @@ class Cost:
     """Of one run of a stage, or of an item.
 
     Attributes:
-        cpu_seconds: of all processes.
+        cpu_seconds: of all processes, on cores as fast as at rest (`Pace`).
         read_bytes, written_bytes: by system calls.
+        slowdown: by which the processor seconds were divided; 1 where they are no measurement.
     """
 
     cpu_seconds: float
     read_bytes: float
     written_bytes: float
+    slowdown: float = 1.0
 
 
 FIGURES = ("cpu_seconds", "read_bytes", "written_bytes")
@@ -153,6 +161,57 @@ def write_tars(folder: Path, first: int, count: int, seed: int) -> None:
                 archive.addfile(member, io.BytesIO(data))
 
 
+class Pace:
+    """How fast a core is while others work: a thread that does the same small work every other second.
+
+    Two virtual cores may be one real one, and neighbours come and go: preprocessing the same 100,000 pictures took 64
+    and 77 processor seconds here. Seconds are brought to those of a core at rest, so that a short run, which leaves a
+    core idle for most of its time, and a long one, which does not, can stand on one line.
+
+    Args:
+        at_rest: seconds that the work takes on an idle machine (`Pace.rest`).
+    """
+
+    def __init__(self, at_rest: float) -> None:
+        self._at_rest, self._ended = at_rest, threading.Event()
+        self._seen: list[float] = []
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    @classmethod
+    def rest(cls) -> float:
+        """Measures an idle machine."""
+        return statistics.median(_work_seconds() for _ in range(_PACES))
+
+    @property
+    def slowdown(self) -> float:
+        """Times as long as at rest, in the mean; 1 where it was never looked at."""
+        return statistics.fmean(self._seen) / self._at_rest if self._seen else 1.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_PACE_SECONDS):
+            self._seen.append(_work_seconds())
+
+
+def _work_seconds() -> float:
+    """Processor seconds of bytecode, of a matrix product on one thread, and of memory that no cache holds."""
+    began = time.thread_time()
+    total = 0
+    for number in range(100_000):
+        total += number & 7
+    with threadpool_limits(1):
+        _MATRIX @ _MATRIX
+    _MEMORY.copy()
+    return time.thread_time() - began
+
+
 class Catalog:
     """A catalog of one size, its configuration and its working directory.
 
@@ -161,11 +220,12 @@ class Catalog:
         items: pictures of it.
         shard_items: of the index.
         seed: of the pictures.
+        at_rest: of `Pace`.
     """
 
-    def __init__(self, folder: Path, items: int, shard_items: int, seed: int) -> None:
+    def __init__(self, folder: Path, items: int, shard_items: int, seed: int, at_rest: float) -> None:
         """Writes pictures and configuration."""
-        self._folder, self._items, self._seed = folder, items, seed
+        self._folder, self._items, self._seed, self._at_rest = folder, items, seed, at_rest
         self._tars, self.work = folder / "tars", folder / "work"
         write_tars(self._tars, 0, items, seed)
         tree = {
@@ -195,12 +255,13 @@ class Catalog:
         # Small jobs would run in one process, and large ones not: no line goes through both.
         flags = _WORKERS if stage != "train" else ()
         before = _cpu_of_children()
-        finished = run_measured([*program, "--config", str(self._config), "--json", *flags])
+        with Pace(self._at_rest) as pace:
+            finished = run_measured([*program, "--config", str(self._config), "--json", *flags])
         if stage == "reindex" and (how := json.loads(finished.output.splitlines()[-1])["how"]) != "patched":
             raise SystemExit(f"{self._items:,} items: the index was {how}, not patched: no line goes through both")
         # Of processes that were waited for the kernel keeps the sum, which misses no last moment.
         seconds = max(finished.cpu_seconds, _cpu_of_children() - before)
-        return Cost(seconds, finished.read_bytes, finished.written_bytes)
+        return Cost(seconds / pace.slowdown, finished.read_bytes, finished.written_bytes, pace.slowdown)
 
 
 def _cpu_of_children() -> float:
@@ -245,7 +306,8 @@ def measure(given: argparse.Namespace, folder: Path) -> Costs:
     sizes = tuple(sorted(int(size) for size in given.sizes.split(",")))
     if len(sizes) < 3:
         raise SystemExit("--sizes: two to fit the model, and a larger one to try it on")
-    learner = Catalog(folder / "learner", sizes[0], given.shard_items, given.seed)
+    at_rest = Pace.rest()
+    learner = Catalog(folder / "learner", sizes[0], given.shard_items, given.seed, at_rest)
     model = learner.train()
     # Compiles the kernels of all stages, which counts for no size.
     learner.run("index")
@@ -255,9 +317,10 @@ def measure(given: argparse.Namespace, folder: Path) -> Costs:
     for size in sizes:
         for number in range(given.rounds if size < sizes[-1] else 1):
             place = folder / f"{size}-{number}"
-            runs[size].append(measure_once(Catalog(place, size, given.shard_items, given.seed), model))
+            runs[size].append(measure_once(Catalog(place, size, given.shard_items, given.seed, at_rest), model))
             shutil.rmtree(place)
-            told = ", ".join(f"{stage} {cost.cpu_seconds:.1f} s" for stage, cost in runs[size][-1].items())
+            found = runs[size][-1].items()
+            told = ", ".join(f"{stage} {cost.cpu_seconds:.1f} s (x {cost.slowdown:.2f})" for stage, cost in found)
             notify(f"{size:,} items, round {number + 1}: {told}")
     measured = {stage: tuple(_median([r[stage] for r in runs[size]]) for size in sizes) for stage in STAGES}
     return Costs(sizes, measured, given.shard_items, time_cells(given.seed))
@@ -274,7 +337,8 @@ def time_cells(seed: int) -> float:
 
 
 def _median(costs: Sequence[Cost]) -> Cost:
-    return Cost(*(statistics.median(getattr(cost, name) for cost in costs) for name in FIGURES))
+    figures = (statistics.median(getattr(cost, name) for cost in costs) for name in (*FIGURES, "slowdown"))
+    return Cost(*figures)
 
 
 def model_table(costs: Costs) -> str:

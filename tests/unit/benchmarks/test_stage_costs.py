@@ -1,5 +1,7 @@
 """The cost model: a line through two sizes, the search for cells apart, and how far off it is at a third."""
 
+import time
+
 import pytest
 
 from benchmarks import stage_costs
@@ -65,3 +67,18 @@ def test_tables_have_a_row_for_each_stage_and_each_catalog() -> None:
 def test_pictures_are_the_same_for_the_same_number_and_all_different() -> None:
     assert stage_costs.picture(7, 0) == stage_costs.picture(7, 0)
     assert len({stage_costs.picture(number, 0) for number in range(300)}) == 300
+
+
+def test_pace_tells_how_much_slower_a_core_is_than_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_costs, "_PACE_SECONDS", 0.01)
+    monkeypatch.setattr(stage_costs, "_work_seconds", lambda: 0.006)
+    with stage_costs.Pace(0.004) as pace:
+        time.sleep(0.1)
+    assert pace.slowdown == pytest.approx(1.5)
+    assert stage_costs.Pace(0.004).slowdown == 1.0
+    assert stage_costs.Pace.rest() == 0.006
+
+
+def test_medians_are_of_each_figure() -> None:
+    costs = [Cost(3.0, 10, 5, 1.2), Cost(1.0, 30, 4, 1.0), Cost(2.0, 20, 6, 1.1)]
+    assert stage_costs._median(costs) == Cost(2.0, 20, 5, 1.1)
