@@ -8,6 +8,7 @@ python configs/dataflow/launch.py --config=/opt/ruiji/catalog.yaml --store=gs://
 """
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -46,12 +47,17 @@ def command_line(given: argparse.Namespace) -> tuple[str, ...]:
         UsageError: the command does not take one of them.
     """
     pairs = [("--config", given.config), ("--workdir", given.workdir), ("--store", given.store)]
-    pairs += [("--set", override) for override in given.set.split(";")]
+    pairs += [("--set", override) for override in _overrides(given.set)]
     own = [given.command, *(word for name, value in pairs if value for word in (name, value))]
     _, unknown = parser().parse_known_args(own)
     if unknown:
         raise UsageError(f"`ruiji {given.command}` takes no {unknown[0]}")
     return (*own, *shlex.split(given.beam))
+
+
+def _overrides(joined: str) -> list[str]:
+    """KEY=VALUE;KEY=VALUE cut at each semicolon that no backslash is before."""
+    return [override.replace(r"\;", ";") for override in re.split(r"(?<!\\);", joined)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--config", required=True, help="configuration of the catalog, a path in the image")
     found.add_argument("--workdir", help="folder of the artefacts on the worker (default: the configuration's)")
     found.add_argument("--store", help="published versions, gs://BUCKET/PREFIX (default: the configuration's)")
-    found.add_argument("--set", default="", help="KEY=VALUE;KEY=VALUE: overrides of the configuration")
+    found.add_argument(
+        "--set", default="", help=r"KEY=VALUE;KEY=VALUE: overrides of the configuration; \; stands within a value"
+    )
     found.add_argument("--beam", default="", help="Beam flags of the command itself (default: all cores of the worker)")
     return found
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.properties import damaged_pictures, damaged_sounds
-from tests.thorough import rounds
+from tests.thorough import THOROUGH, rounds
 
 PICTURES, SOUNDS = rounds(2000, 150), rounds(1600, 120)
 PICTURE_REASONS = {"accepted", "empty", "not_an_image", "too_large", "truncated", "damaged"}
@@ -26,7 +26,9 @@ def _outcomes(module: str, kind: str, count: int) -> dict[str, int]:
     assert done.returncode == 0, f"after seed {done.stdout.split()[-1:]}: {done.stderr[-2000:]}"
     outcomes: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
     assert sum(outcomes.values()) == count
-    assert 0 < outcomes["accepted"] < count
+    assert outcomes.get("accepted", 0) < count
+    # A file with check sums throughout is refused for nearly any damage: among few, for all.
+    assert outcomes.get("accepted", 0) > 0 or not THOROUGH
     return outcomes
 
 

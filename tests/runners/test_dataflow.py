@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pytest
 from google.cloud.storage import Client
@@ -79,7 +80,7 @@ def test_requests_name_job_image_machines_and_labels(run_there: tuple[Path, list
         assert job.request["labels"] == {"team": "search"}
         assert job.request["type"] == 1  # batch
         assert {"use_runner_v2", "use_multiple_sdk_containers"} <= set(job.environment["experiments"])
-        assert job.environment["userAgent"]["version"] == "2.77.0"
+        assert job.environment["userAgent"]["version"] == beam.__version__
         told = {name: job.options[name] for name in ("project", "region", "sdk_container_image", "runner")}
         assert told == {
             "project": PROJECT,
@@ -106,7 +107,7 @@ def test_nothing_but_the_graph_is_staged(dataflow: Dataflow, run_there: tuple[Pa
         assert re.fullmatch(rf"gs://{BUCKET}/run/staging/{job.request['name']}\.[\d.]+/pipeline\.pb", url)
         folders[url.rsplit("/", 1)[0]] = dataflow.read(url.replace("pipeline.pb", package["name"])).decode()
     assert len(folders) == 4
-    assert all("apache-beam==2.77.0" in listed for listed in folders.values())
+    assert all(f"apache-beam=={beam.__version__}" in listed for listed in folders.values())
     staged = {name.rsplit("/", 1)[1] for name in dataflow.names("run/")}
     assert staged == {"pipeline.pb", "submission_environment_dependencies.txt"}
 

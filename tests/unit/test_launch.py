@@ -18,6 +18,8 @@ def test_command_line_is_reindex_with_what_is_given() -> None:
     given = ("--config=c.yaml", "--workdir=/w", "--store=gs://b/s", "--set=index.m=24;search.probe=2")
     expected = ("--workdir", "/w", "--store", "gs://b/s", "--set", "index.m=24", "--set", "search.probe=2")
     assert _made(*given) == ("reindex", "--config", "c.yaml", *expected)
+    of_two = _made("--config=c.yaml", r"--set=catalog.source=a\;b;index.m=24")
+    assert of_two[3:] == ("--set", "catalog.source=a;b", "--set", "index.m=24")
 
 
 def test_beam_flags_of_the_command_come_last() -> None:
