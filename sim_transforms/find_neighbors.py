@@ -1,4 +1,4 @@
-"""A published version -> the nearest of every item, as Parquet, for recommendations.
+"""A published version -> the nearest of every item, as Parquet, for recommendations and for graphs.
 
 Each file holds the items of some row groups of items.parquet, in their order, so that the files are the same whoever
 writes them. A worker process opens the index once, and holds it and the ids of all items.
@@ -37,6 +37,10 @@ SCHEMA = pa.schema(
         ("distances", pa.list_(pa.float32())),
     ]
 )
+# Of a graph: places in items.parquet from 0 in place of ids.
+PLACES_SCHEMA = pa.schema(
+    [("place", pa.int32()), ("neighbors", pa.list_(pa.int32())), ("distances", pa.list_(pa.float32()))]
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class NeighborsJob:
         limits: how a routed version is searched.
         output: folder of the Parquet files.
         k: neighbours of each item, itself left out.
+        places: write places in items.parquet, as a graph is made of, in place of ids.
     """
 
     folder: str
@@ -56,6 +61,12 @@ class NeighborsJob:
     limits: SearchSettings
     output: str
     k: int
+    places: bool = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the files."""
+        return PLACES_SCHEMA if self.places else SCHEMA
 
 
 @dataclass
@@ -90,7 +101,7 @@ def write_neighbors(number: int, job: NeighborsJob) -> LedgerEntry:
     items = pq.ParquetFile(folder / "items.parquet")
     groups = range(items.metadata.num_row_groups)[number * FILE_GROUPS : (number + 1) * FILE_GROUPS]
     name = file_name(number, file_count(folder))
-    with replace_file(Path(job.output) / name) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
+    with replace_file(Path(job.output) / name) as temporary, pq.ParquetWriter(temporary, job.schema) as writer:
         for group in groups:
             rows = items.read_row_group(group, columns=["row"]).column("row").to_numpy()
             for start in range(0, len(rows), _BLOCK):
@@ -110,10 +121,11 @@ def nearest(rows: Array, job: NeighborsJob) -> pa.RecordBatch:
     found, distances = drop_own(found, distances, rows, job.k)
     there = found >= 0
     ends = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32)
-    names = opened.ids.take(pa.array(opened.places[found[there]]))
-    lists = [pa.ListArray.from_arrays(ends, values) for values in (names, pa.array(distances[there]))]
-    own = opened.ids.take(pa.array(opened.places[rows]))
-    return pa.record_batch([own, *lists], schema=SCHEMA)
+    own, others = (pa.array(opened.places[asked].astype(np.int32)) for asked in (rows, found[there]))
+    if not job.places:
+        own, others = opened.ids.take(own), opened.ids.take(others)
+    lists = [pa.ListArray.from_arrays(ends, values) for values in (others, pa.array(distances[there]))]
+    return pa.record_batch([own, *lists], schema=job.schema)
 
 
 def drop_own(found: Array, distances: Array, rows: Array, k: int) -> tuple[Array, Array]:

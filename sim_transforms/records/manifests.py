@@ -208,6 +208,56 @@ class NeighborsManifest(Manifest):
 
 
 @dataclass(frozen=True)
+class DuplicatesManifest(Manifest):
+    """Of what `ruiji duplicates` writes: a Parquet file of the items in groups.
+
+    Attributes:
+        version: whose items they are.
+        k: neighbours that were looked at of each item.
+        max_distance: up to which two items are near duplicates.
+        items: of the version.
+        groups, grouped: groups of two items or more, and the items in them.
+        full: items all of whose `k` neighbours are so near: there may be more.
+    """
+
+    version: str
+    space: str
+    k: int
+    max_distance: float
+    items: int
+    groups: int
+    grouped: int
+    full: int
+    files: tuple[FileEntry, ...]
+    kind: str = "duplicates"
+
+
+@dataclass(frozen=True)
+class ClustersManifest(Manifest):
+    """Of what `ruiji cluster` writes: a Parquet file of item_id and cluster.
+
+    Attributes:
+        version: whose items they are.
+        k: neighbours of each item in the graph.
+        resolution, seed: of the Leiden algorithm.
+        items: of the version.
+        sizes: items of each cluster, largest first.
+        modularity: of the graph's weights, at that resolution.
+    """
+
+    version: str
+    space: str
+    k: int
+    resolution: float
+    seed: int
+    items: int
+    sizes: tuple[int, ...]
+    modularity: float
+    files: tuple[FileEntry, ...]
+    kind: str = "clusters"
+
+
+@dataclass(frozen=True)
 class ExportManifest(Manifest):
     """Of what `ruiji export` writes.
 
