@@ -216,6 +216,20 @@ COMMANDS = (
         examples=("ruiji evaluate --config configs/digits.yaml --compare work/old/model work/digits/model",),
     ),
     Command(
+        "init",
+        "look at a folder, table or archive of media, and write a commented configuration for it",
+        "query",
+        "init",
+        (
+            Argument("SOURCE", "catalog: a folder, .csv, .parquet, .jsonl, .tar or .zip, or gs://...", dest="source"),
+            Argument("--output", "the file (default: configs/NAME.yaml)"),
+            Argument("--name", "of the catalog (default: that of SOURCE)"),
+            Argument("--force", "write over a file that is there", switch=True),
+        ),
+        needs_config=False,
+        examples=("ruiji init ~/pictures/shop", "ruiji init catalog.csv --name songs --output configs/songs.yaml"),
+    ),
+    Command(
         "doctor",
         "checks of a runner before a job is launched: endpoints, workers, versions, shared files, store, memory",
         "doctor",

@@ -193,6 +193,15 @@ def _pictures(main: Main, settings: Settings | None, found: "VersionDiff") -> di
     return thumbnails(shown_items(found), shape, stages.source(), allow_outside, examples, stages.files())
 
 
+def init(main: Main) -> None:
+    """`ruiji init`."""
+    from sim_transforms.commands import init as command
+
+    given = main.arguments
+    path = command.init(given.source, given.output, given.name, given.force, main.files(None))
+    main.answer({"config": str(path)}, command.next_steps(path))
+
+
 def versions_rollback(main: Main) -> None:
     """`ruiji versions rollback`."""
     from sim_transforms.commands.versions import rollback
