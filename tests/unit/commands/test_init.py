@@ -51,7 +51,7 @@ def test_pictures_in_folders_of_their_classes() -> None:
     settings, text = _settings("My Pets")
     assert (settings.name, settings.catalog.source) == ("my-pets", "My Pets")
     assert isinstance(settings.media, ImageSettings)
-    assert (settings.media.height, settings.media.width, settings.media.channels) == (96, 96, 3)
+    assert (settings.media.height, settings.media.width, settings.media.channels) == (64, 64, 3)
     assert settings.media.resize == "fit"
     assert (settings.train.loss, settings.train.classes_per_batch) == ("multi_similarity", 2)
     assert "22 pictures, labels: 3 (2 of two items or more, the smallest has 1)" in text
