@@ -1,12 +1,16 @@
 """Small real catalogs and configurations for whole runs, and the command in a process of its own."""
 
+import io
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import yaml
 
+from pipelines.cli import main
 from sim_transforms.media.digits import write_digits
 
 ONE_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
@@ -44,10 +48,13 @@ def command(*arguments: str) -> list[str]:
 
 
 def ruiji(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    """Runs the command and checks its exit code."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=quiet(), timeout=540, check=False)
-    assert done.returncode == expect, done.stderr[-4000:]
-    return done
+    """Runs the command in this process, which has TensorFlow and Beam at hand, and checks its exit code."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        code = main(arguments)
+    assert code == expect, err.getvalue()[-4000:]
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def quiet() -> dict[str, str]:

@@ -1,14 +1,17 @@
 """What one process gives, which every runner must give too."""
 
+import fcntl
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.pipelines.small_catalogs import ONE_PROCESS
+from tests.pipelines.small_catalogs import ONE_PROCESS, published_bytes
 from tests.runners.flink import FlinkCluster
-from tests.runners.jobs import index_words, run_digits, write_words
+from tests.runners.jobs import bytes_of_digits, index_words, run_digits, write_words
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +23,27 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits_in_one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """By Beam's own runner."""
-    return run_digits(tmp_path_factory.mktemp("digits") / "work", ONE_PROCESS)
+    with _made_once(tmp_path_factory, "digits") as (folder, made):
+        return bytes_of_digits(folder) if made else run_digits(folder, ONE_PROCESS)
 
 
 @pytest.fixture(scope="session")
 def words_in_one_process(tmp_path_factory: pytest.TempPathFactory, words: Path) -> dict[str, bytes]:
     """By Beam's own runner."""
-    return index_words(words, tmp_path_factory.mktemp("index") / "work", ONE_PROCESS)
+    with _made_once(tmp_path_factory, "words") as (folder, made):
+        return published_bytes(folder / "store") if made else index_words(words, folder, ONE_PROCESS)
+
+
+@contextmanager
+def _made_once(factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, bool]]:
+    """A folder that the workers of the suite share, and whether one of them has filled it; the others wait."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    sealed = root / f"{name}-made"
+    with (root / f"{name}-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield root / f"{name}-in-one-process", sealed.exists()
+        sealed.touch()
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tests.pipelines.small_catalogs import command, published_bytes, quiet
+from tests.pipelines.small_catalogs import command, published_bytes, quiet, ruiji
 from tests.runners.install import GLOVE
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ("--set", "beam.shared_filesystem=true")
 WORDS, SHARD_ITEMS = 50_000, 2_500
-_LIMIT = 600.0
 # Training is no Beam job: a few steps do.
 _DIGITS = (
     "--config",
@@ -27,7 +26,12 @@ _DIGITS = (
 
 def run_digits(folder: Path, flags: tuple[str, ...]) -> dict[str, bytes]:
     """`ruiji run` on all digits; the bytes of examples, embeddings and versions by name."""
-    _finish(digits_arguments(folder, flags))
+    ruiji(*digits_arguments(folder, flags))
+    return bytes_of_digits(folder)
+
+
+def bytes_of_digits(folder: Path) -> dict[str, bytes]:
+    """The same of a working directory in which it has run."""
     found = {f"store/{name}": data for name, data in published_bytes(folder / "store").items()}
     for part in ("examples", "embeddings"):
         files = [path for path in sorted((folder / part).rglob("*")) if path.is_file()]
@@ -42,7 +46,7 @@ def digits_arguments(folder: Path, flags: tuple[str, ...]) -> tuple[str, ...]:
 
 def index_words(vectors: Path, folder: Path, flags: tuple[str, ...]) -> dict[str, bytes]:
     """`ruiji index --embeddings` on word vectors; the published bytes by name."""
-    _finish(words_arguments(vectors, folder, flags))
+    ruiji(*words_arguments(vectors, folder, flags))
     return published_bytes(folder / "store")
 
 
@@ -55,8 +59,8 @@ def words_arguments(vectors: Path, folder: Path, flags: tuple[str, ...]) -> tupl
 def check_up(folder: Path, flags: tuple[str, ...]) -> dict[str, Any]:
     """What `ruiji doctor` says of the runner."""
     config = ("--config", str(ROOT / "configs" / "digits.yaml"), "--workdir", str(folder))
-    done = _finish(("doctor", *config, *SHARED, *flags, "--json"))
-    told: dict[str, Any] = json.loads(done.splitlines()[-1])
+    done = ruiji("doctor", *config, *SHARED, *flags, "--json")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
 
 
@@ -70,13 +74,6 @@ def start(arguments: tuple[str, ...], log: Path) -> subprocess.Popen[str]:
     """`ruiji` in a process of its own, which speaks into a file."""
     with log.open("ab") as file:
         return subprocess.Popen(command(*arguments), stdout=file, stderr=file, env=quiet(), text=True)
-
-
-def _finish(arguments: tuple[str, ...]) -> str:
-    """What it answered."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=quiet(), timeout=_LIMIT, check=False)
-    assert done.returncode == 0, done.stderr[-6000:]
-    return done.stdout
 
 
 def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
