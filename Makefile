@@ -4,7 +4,7 @@ BIN := .venv/bin
 CONFIG ?= configs/digits.yaml
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: all demo test test-fast test-flink test-prism test-thorough lint types format lock benchmark-deps benchmark-lock similarity-deps \
+.PHONY: all demo runners test test-fast test-flink test-prism test-thorough lint types format lock benchmark-deps benchmark-lock similarity-deps \
 	similarity-lock clean
 all: .venv/ready
 
@@ -19,10 +19,12 @@ all: .venv/ready
 demo: .venv/ready
 	$(BIN)/ruiji run --config $(CONFIG)
 
-# All tests. What some of them start (a Flink cluster, Prism) is installed into .runners/ first; they wait for most of
-# their time, so that they go beside two others, and first. A browser comes from the system's packages.
-test: .venv/ready
+# What some tests start: a Flink cluster, Prism, a browser (from the system's packages, as Java is).
+runners: .venv/ready
 	$(BIN)/python -m tests.runners.install flink prism vectors chromium
+
+# All tests. Those of the cluster wait for most of their time, so that they go beside two others, and first.
+test: runners
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
 		tests/runners $(filter-out tests/runners/ tests/__pycache__/,$(wildcard tests/*/)) $(wildcard tests/test_*.py)
 

@@ -52,6 +52,7 @@ REQUIREMENTS = [
     "graspologic-native>=1.3",
     "threadpoolctl>=3.6",
     "tqdm>=4.67",
+    "shtab>=1.7",
     "fastapi>=0.120",
     "uvicorn>=0.38",
     "httptools>=0.7",

@@ -92,8 +92,19 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: somebody who cannot be asked, such as a scheduler, ends the command."""
 
 
+_SAYS_PROGRESS = True
+
+
+def say_progress(wanted: bool) -> None:
+    """Whether lines and bars of progress are shown from here on (`--quiet`)."""
+    global _SAYS_PROGRESS
+    _SAYS_PROGRESS = wanted
+
+
 def notify(message: str) -> None:
     """One line of progress on standard error."""
+    if not _SAYS_PROGRESS:
+        return
     sys.stderr.write(f"ruiji: {message}\n")
     sys.stderr.flush()
 
@@ -119,6 +130,8 @@ class Progress:
         """Reports that `step` of `total` is done, `rejected` of them without success."""
         if self._before is None:
             self._before, self._began = step, time.monotonic()
+        if not _SAYS_PROGRESS:
+            return None
         if sys.stderr.isatty():
             return self._draw(name, step, total, rejected)
         is_due = time.monotonic() - self._last >= _LINE_SECONDS and step != self._told

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import NoReturn
 
-from pipelines._main import Main, Terminated, quiet_libraries, steady_memory
+from pipelines._main import Main, Terminated, quiet_libraries, say_progress, steady_memory
 from sim_transforms.errors import RuijiError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -134,7 +134,17 @@ _VERSION_ACTIONS = (
 )
 
 COMMANDS = (
-    Command("run", "the whole job, from catalog to report; what is up to date is skipped", "run", "run", beam=True),
+    Command(
+        "run",
+        "the whole job, from catalog to report; what is up to date is skipped",
+        "run",
+        "run",
+        beam=True,
+        examples=(
+            "ruiji run --config configs/digits.yaml",
+            "ruiji run --config configs/digits.yaml --set train.epochs=3 --workdir work/try",
+        ),
+    ),
     Command(
         "preprocess",
         "catalog and media to examples; files that look as they did before are not decoded again",
@@ -173,6 +183,10 @@ COMMANDS = (
         ),
         beam=True,
         needs_config=False,
+        examples=(
+            "ruiji index --config configs/digits.yaml --estimate",
+            "ruiji index --embeddings vectors.npy --ids ids.txt --store work/words/store",
+        ),
     ),
     Command(
         "reindex",
@@ -184,6 +198,7 @@ COMMANDS = (
             _STORE,
         ),
         beam=True,
+        examples=("ruiji reindex --config configs/digits.yaml --json",),
     ),
     Command(
         "tune",
@@ -199,6 +214,7 @@ COMMANDS = (
             Argument("--output", "CSV file of the table"),
         ),
         needs_config=False,
+        examples=("ruiji tune --embeddings work/digits/embeddings --m 8,16 --set index.recall_target=0.99",),
     ),
     Command(
         "evaluate",
@@ -230,6 +246,15 @@ COMMANDS = (
         examples=("ruiji init ~/pictures/shop", "ruiji init catalog.csv --name songs --output configs/songs.yaml"),
     ),
     Command(
+        "completion",
+        "a script that completes commands and flags in your shell",
+        "query",
+        "completion",
+        (Argument("SHELL", "bash, zsh, tcsh, fish or powershell", dest="shell"),),
+        needs_config=False,
+        examples=("ruiji completion bash > ~/.local/share/bash-completion/completions/ruiji",),
+    ),
+    Command(
         "doctor",
         "checks of a runner before a job is launched: endpoints, workers, versions, shared files, store, memory",
         "doctor",
@@ -257,6 +282,10 @@ COMMANDS = (
             _CACHE,
         ),
         needs_config=False,
+        examples=(
+            "ruiji search --store work/digits/store --item digit-0007 --k 5",
+            "ruiji search --config configs/digits.yaml --media photo.png --where \"label != '7'\" --json",
+        ),
     ),
     Command(
         "neighbors",
@@ -438,6 +467,7 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", command: Command) -> N
     sub.add_argument("--set", action="append", metavar="KEY=VALUE", help="override one key, as in index.m=24")
     sub.add_argument("--workdir", help="folder of the artefacts (default: the configuration's)")
     sub.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+    sub.add_argument("--quiet", action="store_true", help="say nothing but the answer and errors")
     sub.add_argument("--debug", action="store_true", help="show the stack trace of an error")
 
 
@@ -512,6 +542,7 @@ def _run(arguments: argparse.Namespace, further: list[str]) -> None:
         "--set",
         "--workdir",
         "--json",
+        "--quiet",
         "--debug",
         *(a.name for a in command.arguments if a.name.startswith("-")),
     ]
@@ -519,6 +550,7 @@ def _run(arguments: argparse.Namespace, further: list[str]) -> None:
         raise _unknown(further[0], own)
     quiet_libraries()
     steady_memory()
+    say_progress(not arguments.quiet)
     chosen = Main(arguments, further, own)
     if arguments.config:
         chosen.settings()  # a mistake is said at once, not after TensorFlow was imported

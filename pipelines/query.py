@@ -202,6 +202,18 @@ def init(main: Main) -> None:
     main.answer({"config": str(path)}, command.next_steps(path))
 
 
+def completion(main: Main) -> None:
+    """`ruiji completion`."""
+    import shtab
+
+    from pipelines.cli import parser
+
+    shell = main.arguments.shell
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise UsageError(f"{shell}: {', '.join(shtab.SUPPORTED_SHELLS)} are known")
+    sys.stdout.write(shtab.complete(parser(), shell) + "\n")
+
+
 def versions_rollback(main: Main) -> None:
     """`ruiji versions rollback`."""
     from sim_transforms.commands.versions import rollback

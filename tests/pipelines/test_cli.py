@@ -1,11 +1,14 @@
 """Usage and configuration mistakes: exit code 2, what was found, what is allowed, no stack trace."""
 
 import errno
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from pipelines.cli import main
+from pipelines._main import Main, Progress
+from pipelines.cli import COMMANDS, Command, main, parser
 
 DIGITS = str(Path(__file__).resolve().parents[2] / "configs" / "digits.yaml")
 
@@ -78,24 +81,65 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in shown
 
 
-@pytest.mark.parametrize("name", ["why", "forget"])
-def test_help_of_why_and_forget_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([name, "--help"])
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert f"examples:\n  ruiji {name} digit-0007 --config configs/digits.yaml" in shown
-    assert "item_id as in the catalog" in shown
+def _all_commands() -> list[Command]:
+    return [one for command in COMMANDS for one in (command, *command.actions)]
 
 
-@pytest.mark.parametrize("action", ["list", "show", "verify", "diff", "rollback", "gc"])
-def test_help_of_each_action_of_versions_has_examples(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", [c for c in _all_commands() if not c.actions], ids=lambda command: command.name)
+def test_help_ends_with_examples_that_are_right(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(command.examples[0])[1:]
+    name = words[: 2 if words[0] == "versions" else 1]
     with pytest.raises(SystemExit) as ended:
-        main(["versions", action, "--help"])
+        main([*name, "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    assert f"examples:\n  ruiji versions {action} " in shown
-    assert "--store" in shown
+    assert shown.count("examples:") == 1
+    for example in command.examples:
+        assert f"\n  {example}" in shown
+        program, *arguments = shlex.split(example.partition(" > ")[0])
+        assert program == "ruiji"
+        known, unknown = parser().parse_known_args(arguments)
+        assert known.chosen.name == command.name
+        assert command.beam or not unknown
+        assert all(word.startswith("--") for word in unknown)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh", "fish", "powershell"])
+def test_completion_knows_commands_and_flags(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    shown = capsys.readouterr().out
+    for word in ("reindex", "duplicates", "max-distance", "rollback"):
+        assert word in shown
+    assert main(["completion", "dos"]) == 2
+    assert "dos: bash, zsh, tcsh, fish, powershell are known" in capsys.readouterr().err
+
+
+def test_bash_takes_its_completion(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["completion", "bash"]) == 0
+    (tmp_path / "ruiji").write_text(capsys.readouterr().out)
+    asked = 'source ./ruiji; COMP_WORDS=(ruiji dupl); COMP_CWORD=1; _shtab_ruiji; echo "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["duplicates"]
+
+
+def test_quiet_says_nothing_but_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "--config", DIGITS, "--workdir", str(tmp_path), "--set", "catalog.source=nowhere.csv"]
+    notified = []
+
+    def said(main: Main) -> None:
+        main.notify("working")
+        Progress(main)("steps", 5, 5)
+        notified.append(main.arguments.quiet)
+
+    for flags, expected in (((), ["ruiji: working", "ruiji: steps: 5 of 5 steps"]), (("--quiet",), [])):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipelines.query.versions_list", said)
+            assert main(["versions", "list", "--store", "s", *flags]) == 0
+        found = capsys.readouterr().err.splitlines()
+        assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected
+    assert notified == [False, True]
+    assert main([*words, "--quiet"]) == 2
+    assert "there is no such file or folder" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_said_without_a_trace(

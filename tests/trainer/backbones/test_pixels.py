@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.thorough import THOROUGH
 from trainer.backbones.applications import APPLICATIONS
 from trainer.backbones.pixels import PixelsOfFeatures
 
@@ -31,7 +32,7 @@ def _expected(name: str, picture: np.ndarray) -> np.ndarray:
 LIGHT = {"resnet50", "resnet50_v2", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0"}
 
 
-@pytest.mark.parametrize("name", [n if n in LIGHT else pytest.param(n, marks=pytest.mark.slow) for n in APPLICATIONS])
+@pytest.mark.parametrize("name", [name for name in APPLICATIONS if name in LIGHT or THOROUGH])
 def test_pixels_of_features_equal_the_familys_own_preprocessing(name: str) -> None:
     picture = _picture()
     features = ((picture - MEAN) / DEVIATION).astype(np.float32)

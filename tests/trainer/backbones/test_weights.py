@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sim_transforms.errors import UsageError
+from tests.thorough import THOROUGH
 from tests.trainer.backbones.networks import network, shake
 from trainer.backbones.weights import fetch_weights, load_weights
 
@@ -24,8 +25,7 @@ KINDS = [
     "whole.weights.h5",
     "nested.keras",
     "ours.keras",
-    pytest.param("whole.keras", marks=pytest.mark.slow),
-    pytest.param("nested.weights.h5", marks=pytest.mark.slow),
+    *(["whole.keras", "nested.weights.h5"] if THOROUGH else []),
 ]
 
 
