@@ -19,9 +19,11 @@ all: .venv/ready
 demo: .venv/ready
 	$(BIN)/ruiji run --config $(CONFIG)
 
-# What some tests start: a Flink cluster, Prism, a browser (from the system's packages, as Java is).
+# What some tests start: a Flink cluster, Prism, a browser (from the system's packages, as Java is); and the kernels,
+# which else all of their processes would compile at once.
 runners: .venv/ready
 	$(BIN)/python -m tests.runners.install flink prism vectors chromium
+	$(BIN)/python -m tests.kernels
 
 # All tests. Those of the cluster wait for most of their time, so that they go beside two others, and first.
 test: runners

@@ -250,7 +250,7 @@ COMMANDS = (
         "a script that completes commands and flags in your shell",
         "query",
         "completion",
-        (Argument("SHELL", "bash, zsh, tcsh, fish or powershell", dest="shell"),),
+        (Argument("SHELL", "yours", choices=("bash", "zsh", "tcsh", "fish", "powershell"), dest="shell"),),
         needs_config=False,
         examples=("ruiji completion bash > ~/.local/share/bash-completion/completions/ruiji",),
     ),
@@ -467,14 +467,16 @@ def _add(commands: "argparse._SubParsersAction[_Parser]", command: Command) -> N
     sub.add_argument("--set", action="append", metavar="KEY=VALUE", help="override one key, as in index.m=24")
     sub.add_argument("--workdir", help="folder of the artefacts (default: the configuration's)")
     sub.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
-    sub.add_argument("--quiet", action="store_true", help="say nothing but the answer and errors")
+    sub.add_argument("--quiet", action="store_true", help="show no progress: the answer and errors alone")
     sub.add_argument("--debug", action="store_true", help="show the stack trace of an error")
 
 
 def _add_argument(parser: "_Parser", argument: Argument) -> None:
     if not argument.name.startswith("-"):
         places = "?" if argument.optional else "+" if argument.several else None
-        parser.add_argument(argument.dest or argument.name, metavar=argument.name, help=argument.help, nargs=places)
+        place, choices = argument.dest or argument.name, argument.choices
+        shown = argument.name if choices is None else None
+        parser.add_argument(place, metavar=shown, help=argument.help, nargs=places, choices=choices)
     elif argument.switch:
         parser.add_argument(argument.name, help=argument.help, action="store_true")
     elif argument.metavars:

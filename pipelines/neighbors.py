@@ -68,7 +68,7 @@ def neighbors(main: Main) -> None:
 def duplicates(main: Main) -> None:
     """`ruiji duplicates`."""
     given = main.arguments
-    if given.max_distance is None or math.isnan(given.max_distance):
+    if given.max_distance is None or not math.isfinite(given.max_distance):
         raise UsageError(
             "--max-distance: up to which distance are two items near duplicates? 0 finds the very same vectors; "
             "`ruiji search --item` and `ruiji neighbors` show distances"
@@ -76,37 +76,39 @@ def duplicates(main: Main) -> None:
     with _output(main) as folder, _searched(main) as found:
         graph = read_graph(found.files, found.opened, given.k)
         told = write_duplicates(graph, found.opened, given.max_distance, folder)
+    more = ""
     if told.full:
-        main.notify(f"{told.full:,} items have {told.k} neighbours so near, and may have more: try a larger --k")
+        more = f"\n           {told.full:,} items have {told.k} neighbours so near, and may have more: try a larger --k"
     result: dict[str, Any] = {
         name: getattr(told, name) for name in ("version", "items", "groups", "grouped", "full")
     } | {"output": given.output}
     main.answer(
         result,
-        f"duplicates {told.grouped:,} of {told.items:,} items in {told.groups:,} groups, in {given.output}",
+        f"duplicates {told.grouped:,} of {told.items:,} items in {told.groups:,} groups, in {given.output}{more}",
     )
 
 
 def cluster(main: Main) -> None:
     """`ruiji cluster`."""
     given = main.arguments
-    if not given.resolution > 0:
+    if not 0 < given.resolution < math.inf:
         raise UsageError(f"--resolution: found {given.resolution}; a number above 0 is expected")
+    if not 0 <= given.seed < 2**32:
+        raise UsageError(f"--seed: found {given.seed}; 0 to {2**32 - 1} is expected")
     with _output(main) as folder, _searched(main) as found:
         graph = read_graph(found.files, found.opened, given.k)
         told = write_clusters(graph, found.opened, given.resolution, given.seed, folder)
-    largest = max(told.sizes, default=0)
     result: dict[str, Any] = {
         "version": told.version,
         "items": told.items,
-        "clusters": len(told.sizes),
-        "largest": largest,
+        "clusters": told.clusters,
+        "largest": told.largest,
         "modularity": told.modularity,
         "output": given.output,
     }
     main.answer(
         result,
-        f"clusters   {len(told.sizes):,} of {told.items:,} items, the largest of {largest:,}, in {given.output}",
+        f"clusters   {told.clusters:,} of {told.items:,} items, the largest of {told.largest:,}, in {given.output}",
     )
 
 
@@ -134,6 +136,8 @@ def _searched(main: Main, folder: Path | None = None) -> Iterator[_Searched]:
         main_options = main.options(settings, anywhere=True)
         check_reach(main_options, bool(settings.beam.get("shared_filesystem")), str(output))
         opened = open_version_folder(settings.store, given.version, cache_of_workers(main_options, scratch))
+        if given.command == "duplicates" and opened.manifest.space == "inner_product":
+            raise UsageError("a product is no distance: in the space inner_product a copy is not what is nearest")
         files = folder or scratch / "graph"
         files.mkdir(exist_ok=True)
         limits = settings.search if given.config else SearchSettings()

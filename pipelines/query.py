@@ -209,9 +209,8 @@ def completion(main: Main) -> None:
     from pipelines.cli import parser
 
     shell = main.arguments.shell
-    if shell not in shtab.SUPPORTED_SHELLS:
-        raise UsageError(f"{shell}: {', '.join(shtab.SUPPORTED_SHELLS)} are known")
-    sys.stdout.write(shtab.complete(parser(), shell) + "\n")
+    script = shtab.complete(parser(), shell).rstrip("\n")
+    main.answer({"shell": shell, "script": script}, script)
 
 
 def versions_rollback(main: Main) -> None:
@@ -237,7 +236,8 @@ def serve(main: Main) -> None:
 
     settings = _settings(main)
     logging.basicConfig(level=logging.WARNING, format="ruiji: %(message)s")
-    logging.getLogger("sim_transforms.service").setLevel(logging.INFO)
+    if not main.arguments.quiet:
+        logging.getLogger("sim_transforms.service").setLevel(logging.INFO)
 
     def started(url: str, version: str, items: int) -> None:
         told = f"serving    {url}\nversion    {version}, {items:,} items"

@@ -30,6 +30,7 @@ def _arguments_by(read: Any) -> Any:
         names, defaults = read(MethodType(function, object()) if bound else function)
         return tuple(names), tuple(defaults)
 
+    @functools.wraps(read)
     def arguments(function: Any) -> tuple[list[str], list[Any]]:
         try:
             is_method = isinstance(function, MethodType)

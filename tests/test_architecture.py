@@ -39,6 +39,7 @@ OUTSIDE = {
 }
 PUBLIC = {
     "sim_transforms.lookup.open": {"Match", "OpenVersion", "open_version", "check_file", "version_folder"},
+    "sim_transforms.lookup.memory": {"MemoryIndex"},
     "sim_transforms.hnsw.search": {"NativeSearcher"},
     "sim_transforms.storage.versions": {
         "VersionInfo",

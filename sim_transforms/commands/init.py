@@ -7,6 +7,7 @@ each key that was chosen says why.
 import csv
 import io
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -21,16 +22,34 @@ from sim_transforms.media.catalog import plan_catalog, read_part
 from sim_transforms.media.catalog_plan import CatalogPlan
 from sim_transforms.media.decode import media_shape
 from sim_transforms.media.guard import GuardedDecoder, bounds_of
-from sim_transforms.media.parts import FileFacts, Parts
+from sim_transforms.media.parts import MAX_FILE_BYTES, FileFacts, Parts
 from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles, is_remote, local_copy
 from sim_transforms.records.items import MediaRef
 from sim_transforms.settings.loader import load_settings
 from sim_transforms.settings.stages import ImageSettings, MediaSettings, PreprocessSettings, SoundSettings
 from sim_transforms.settings.training import TrainSettings
-from sim_transforms.storage.files import replace_file
+from sim_transforms.storage.files import write_file
 
 # Files that are decoded, evenly spread over the catalog.
 _PICTURES, _SOUNDS = 60, 12
+# Uris that are kept to choose from: every second one goes when there are so many.
+_HELD = 4096
+# Beside media in a folder, and no media.
+_OTHER_FILES = (
+    ".csv",
+    ".tsv",
+    ".json",
+    ".jsonl",
+    ".parquet",
+    ".txt",
+    ".md",
+    ".db",
+    ".ini",
+    ".yaml",
+    ".yml",
+    ".xml",
+    ".html",
+)
 # A network that begins from random weights learns little from more pixels, and takes their area in time.
 _SIDES = (16, 32, 48, 64)
 _RATES = (8_000, 16_000, 22_050)
@@ -97,19 +116,24 @@ def init(source: str, output: str | None, name: str | None, force: bool, files: 
     target = Path(output) if output else Path("configs") / f"{called}.yaml"
     if target.exists() and not force:
         raise UsageError(f"{target}: a file is there; --force writes over it, --output FILE names another")
-    flat = _flat_files(source)
-    table = target.with_suffix(".csv")
-    if flat:
-        if table.exists() and not force:
-            raise UsageError(f"{table}: a file is there; --force writes over it, --output FILE names another")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write(table, _as_table(flat))
-    looked = look(str(table) if flat else source, bool(flat), files)
-    text = configuration(called, str(table) if flat else source, looked, str(Path(source)) if flat else None)
+    flat, table = _flat_files(source), target.with_suffix(".csv")
+    if flat and table == target:
+        raise UsageError(f"--output {target}: a .yaml file is expected; the table of the files gets the name with .csv")
+    if flat and table.exists() and not force:
+        raise UsageError(f"{table}: a file is there; --force writes over it, --output FILE names another")
+    with tempfile.TemporaryDirectory(prefix="ruiji-init-") as folder:
+        looked_at, configured = Path(folder) / "catalog.csv", Path(folder) / "catalog.yaml"
+        if flat:
+            looked_at.write_text(_as_table(flat), encoding="utf-8")
+        looked = look(str(looked_at) if flat else source, bool(flat), files)
+        text = configuration(called, str(table) if flat else source, looked, str(Path(source)) if flat else None)
+        # What is written is read first, as every command will.
+        configured.write_text(text, encoding="utf-8")
+        load_settings(str(configured))
     target.parent.mkdir(parents=True, exist_ok=True)
-    _write(target, text)
-    # What is written is read as every command will.
-    load_settings(str(target))
+    if flat:
+        write_file(table, _as_table(flat).encode())
+    write_file(target, text.encode())
     return target
 
 
@@ -122,18 +146,22 @@ def look(source: str, allow_outside: bool, files: RemoteFiles = LOCAL_ONLY) -> L
     """
     plan = plan_catalog(source, allow_outside, files)
     labels: Counter[str] = Counter()
-    uris, rejected = [], 0
+    uris, items, rejected, step = [], 0, 0, 1
     for part in plan.parts:
         for entry in read_part(plan, part, 0, files):
-            if isinstance(entry, MediaRef):
-                uris.append(entry.uri)
-                labels.update([entry.label] if entry.label else [])
-            else:
+            if not isinstance(entry, MediaRef):
                 rejected += 1
+                continue
+            labels.update([entry.label] if entry.label else [])
+            if items % step == 0:
+                uris.append(entry.uri)
+            items += 1
+            if len(uris) == _HELD:
+                uris, step = uris[::2], 2 * step
     if not uris:
         raise UsageError(f"catalog {source}: none of its {plan.rows:,} rows names a file that can be read")
     kind, read, facts, grey = _decoded(uris, files)
-    return Looked(plan, len(uris), labels, rejected, kind, read, facts, grey)
+    return Looked(plan, items, labels, rejected, kind, read, facts, grey)
 
 
 def _decoded(uris: Sequence[str], files: RemoteFiles) -> tuple[str, int, tuple[FileFacts, ...], bool]:
@@ -159,8 +187,11 @@ def _contents(uris: Sequence[str], settings: MediaSettings, files: RemoteFiles) 
     """What can be decoded."""
     with GuardedDecoder(media_shape(settings), bounds_of(PreprocessSettings())) as decoder:
         for uri in uris:
-            with local_copy(uri, files) if is_remote(uri) else nullcontext(uri) as path:
-                (decoded,) = decoder.decode([str(path)])
+            try:
+                with local_copy(uri, files, MAX_FILE_BYTES) if is_remote(uri) else nullcontext(uri) as path:
+                    (decoded,) = decoder.decode([str(path)])
+            except MediaError:
+                continue
             if not isinstance(decoded, MediaError):
                 yield decoded.content
 
@@ -183,8 +214,8 @@ def configuration(name: str, source: str, looked: Looked, flat: str | None = Non
     lines = [
         _summary(looked),
         "# Written by `ruiji init`; all keys with their defaults: docs/design.md.",
-        f"name: {name}",
-        f"workdir: work/{name}",
+        f"name: {_quoted(name)}",
+        f"workdir: {_quoted(f'work/{name}')}",
         f"# store: gs://BUCKET/{name}    (default: work/{name}/store)",
         "catalog:",
         f"  source: {_quoted(source)}",
@@ -299,7 +330,7 @@ def _flat_files(source: str) -> list[Path]:
     shown = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     if any(path.is_dir() for path in shown) or any(path.suffix.lower() in (".tar", ".zip") for path in shown):
         return []
-    return [path.absolute() for path in shown]
+    return [path.absolute() for path in shown if not path.name.lower().endswith(_OTHER_FILES)]
 
 
 def _as_table(paths: Sequence[Path]) -> str:
@@ -317,8 +348,3 @@ def _name(given: str) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _write(path: Path, text: str) -> None:
-    with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from sim_transforms.commands.published import Opened
 from sim_transforms.hnsw.version_vectors import VersionVectors
 from sim_transforms.quality.graph import NeighborGraph, communities, near_duplicates, repeated_rows
+from sim_transforms.records.clips import SOURCE_ID
 from sim_transforms.records.codec import canonical_json
 from sim_transforms.records.manifests import ClustersManifest, DuplicatesManifest
 from sim_transforms.storage.checksums import file_entry
@@ -47,9 +48,11 @@ def read_graph(files: Path, opened: Opened, k: int) -> NeighborGraph:
 def write_duplicates(graph: NeighborGraph, opened: Opened, max_distance: float, folder: Path) -> DuplicatesManifest:
     """Writes `duplicates.parquet` and its manifest: the items in groups, largest group first.
 
-    Columns: group, item_id, kept (one of each group), distance to the nearest of the group, and the metadata.
+    Columns: group, item_id, kept (one of each group), distance to the nearest of the group, and the metadata; where
+    those of the catalog have one of these names, as `metadata.<name>`. Clips of one sound are no duplicates of one
+    another.
     """
-    found = near_duplicates(graph, max_distance)
+    found = near_duplicates(graph, max_distance, _sounds(opened))
     places = found.groups.rows
     table = pq.read_table(opened.folder / "items.parquet").take(pa.array(places))
     numbers = np.repeat(np.arange(len(found.groups), dtype=np.int32), np.diff(found.groups.begins))
@@ -59,8 +62,10 @@ def write_duplicates(graph: NeighborGraph, opened: Opened, max_distance: float, 
         "kept": pa.array(found.kept[places]),
         "distance": pa.array(found.nearest[places]),
     }
-    names = (name for name in table.column_names if name not in (*columns, "row", "digest"))
-    pq.write_table(pa.table(columns | {name: table.column(name) for name in names}), folder / _DUPLICATES)
+    for name in table.column_names:
+        if name not in ("row", "digest", "item_id"):
+            columns[f"metadata.{name}" if name in columns else name] = table.column(name)
+    pq.write_table(pa.table(columns), folder / _DUPLICATES)
     manifest = DuplicatesManifest(
         version=opened.version,
         space=opened.manifest.space,
@@ -96,12 +101,21 @@ def write_clusters(
         resolution=resolution,
         seed=seed,
         items=len(graph),
-        sizes=tuple(found.sizes.tolist()),
+        clusters=len(found.sizes),
+        largest=int(found.sizes.max(initial=0)),
         modularity=found.modularity,
         files=(file_entry(folder, _CLUSTERS),),
     )
     write_file(folder / "manifest.json", canonical_json(manifest).encode())
     return manifest
+
+
+def _sounds(opened: Opened) -> Array | None:
+    """[n] int64 number of the sound that each clip is of; null where items are no clips."""
+    if opened.manifest.clips is None:
+        return None
+    sounds = pq.read_table(opened.folder / "items.parquet", columns=[SOURCE_ID]).column(SOURCE_ID)
+    return np.asarray(sounds.combine_chunks().dictionary_encode().indices, np.int64)
 
 
 def _vectors(opened: Opened) -> Iterator[Array]:

@@ -77,8 +77,7 @@ def search(source: Source, query: Query, model: Path | None = None, files: Remot
         raise UsageError("exactly one of --media FILE, --item ID and --vector FILE.npy is expected")
     if query.k < 1:
         raise UsageError(f"--k: found {query.k}; at least 1 is expected")
-    cache = VersionCache(source.cache)
-    opened = open_version(source.store_url, source.version, source.probe, source.memory_budget_mib, cache)
+    opened = open_source(source)
     matches = _matches(opened, query, partial(embed_media, opened, query.media, model, files))
     return {
         "version": opened.version,
@@ -86,6 +85,17 @@ def search(source: Source, query: Query, model: Path | None = None, files: Remot
         "no_match": opened.no_match(matches),
         "routed": opened.manifest.layout_is_routed,
     }
+
+
+def open_source(source: Source) -> OpenVersion:
+    """Opens the version.
+
+    Raises:
+        NotFound: no such version.
+        DamagedArtefact: a file is not what was published.
+    """
+    cache = VersionCache(source.cache)
+    return open_version(source.store_url, source.version, source.probe, source.memory_budget_mib, cache)
 
 
 def _matches(

@@ -10,12 +10,10 @@ import numpy as np
 
 from sim_transforms.errors import NotFound, UsageError
 from sim_transforms.hnsw.spaces import space_of
+from sim_transforms.lookup.filtered import compare_all
 from sim_transforms.lookup.open import Match
 
 Array = np.ndarray[Any, Any]
-
-# Distances that are held at once.
-_BLOCK = 16 * 2**20
 
 
 class MemoryIndex:
@@ -51,7 +49,7 @@ class MemoryIndex:
 
         Args:
             vectors: [n, dimension] numbers.
-            ids: n texts; the numbers from the items that are there on where not given.
+            ids: n texts; where not given, the numbers that follow the count of items.
             metadata: n mappings, shown with what is found.
 
         Returns:
@@ -62,7 +60,7 @@ class MemoryIndex:
                 Nothing is added then.
         """
         prepared = self._checked(vectors)
-        names = [str(self._count + place) for place in range(len(prepared))] if ids is None else list(map(str, ids))
+        names = self._numbered(len(prepared)) if ids is None else list(map(str, ids))
         described = [{} for _ in names] if metadata is None else [dict(entry) for entry in metadata]
         if not len(names) == len(described) == len(prepared):
             found = f"{len(prepared)} vectors, {len(names)} ids and {len(described)} metadata"
@@ -74,7 +72,7 @@ class MemoryIndex:
         return names
 
     def search(self, vectors: Array, k: int = 10) -> list[list[Match]]:
-        """The k nearest of each query, nearest first; of equal ones the first added.
+        """The k nearest of each query, nearest first.
 
         Args:
             vectors: [q, dimension], or [dimension] of one.
@@ -85,11 +83,7 @@ class MemoryIndex:
         """
         if k < 1:
             raise UsageError(f"k: found {k}; at least 1 is expected")
-        queries = self._checked(vectors)
-        step = max(1, _BLOCK // max(1, self._count))
-        return [
-            found for start in range(0, len(queries), step) for found in self._nearest(queries[start : start + step], k)
-        ]
+        return self._nearest(self._checked(vectors), k)
 
     def vector(self, item_id: str) -> Array:
         """[dimension] float32 of an item, of unit length in the space cosine.
@@ -100,6 +94,13 @@ class MemoryIndex:
         if item_id not in self._places:
             raise NotFound(f"item {item_id!r} is not in this index")
         return self._vectors[self._places[item_id]].copy()
+
+    def _numbered(self, count: int) -> list[str]:
+        names = [str(number) for number in range(self._count, self._count + count)]
+        taken = next((name for name in names if name in self._places), None)
+        if taken is not None:
+            raise UsageError(f"ids: {taken!r}, the next number, is an item already; give ids")
+        return names
 
     def _checked(self, vectors: Array) -> Array:
         values = np.asarray(vectors, np.float32)
@@ -125,10 +126,13 @@ class MemoryIndex:
         self._vectors[place], self._metadata[place] = vector, entry
 
     def _nearest(self, queries: Array, k: int) -> list[list[Match]]:
-        base = self._vectors[: self._count]
-        distances = self._space.to_distances(self._space.native_distances(queries, base))
-        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        places = np.arange(self._count, dtype=np.int32)
+        found, native = compare_all(queries, k, places, lambda rows: self._vectors[rows], self._space)
         return [
-            [Match(self._ids[place], float(row[place]), dict(self._metadata[place])) for place in places]
-            for row, places in zip(distances, order, strict=True)
+            [
+                Match(self._ids[place], float(distance), dict(self._metadata[place]))
+                for place, distance in zip(row, distances, strict=True)
+                if place >= 0
+            ]
+            for row, distances in zip(found, self._space.to_distances(native), strict=True)
         ]

@@ -74,13 +74,21 @@ class Communities:
     modularity: float
 
 
-def near_duplicates(graph: NeighborGraph, max_distance: float) -> NearDuplicates:
-    """Items linked by distances up to a bound, directly or through others."""
+def near_duplicates(graph: NeighborGraph, max_distance: float, owners: Array | None = None) -> NearDuplicates:
+    """Items linked by distances up to a bound, directly or through others.
+
+    Args:
+        graph: of nearest neighbours.
+        max_distance: the bound.
+        owners: [n] int64; items of one owner are not linked with one another.
+    """
     near = (graph.neighbors >= 0) & (graph.distances <= max_distance)
-    left = np.nonzero(near)[0]
-    left = np.concatenate([left, graph.repeats[:, 0]])
+    left = np.concatenate([np.nonzero(near)[0], graph.repeats[:, 0]])
     right = np.concatenate([graph.neighbors[near].astype(np.int64), graph.repeats[:, 1]])
     lengths = np.concatenate([graph.distances[near], np.zeros(len(graph.repeats), np.float32)])
+    if owners is not None:
+        apart = owners[left] != owners[right]
+        left, right, lengths = left[apart], right[apart], lengths[apart]
     size = len(graph)
     _, roots = connected_components(sparse.coo_array((np.ones(len(left), np.int8), (left, right)), (size, size)), False)
     nearest = np.full(size, np.inf, np.float32)

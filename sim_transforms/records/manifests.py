@@ -241,7 +241,7 @@ class ClustersManifest(Manifest):
         k: neighbours of each item in the graph.
         resolution, seed: of the Leiden algorithm.
         items: of the version.
-        sizes: items of each cluster, largest first.
+        clusters, largest: how many there are, and items of the largest.
         modularity: of the graph's weights, at that resolution.
     """
 
@@ -251,7 +251,8 @@ class ClustersManifest(Manifest):
     resolution: float
     seed: int
     items: int
-    sizes: tuple[int, ...]
+    clusters: int
+    largest: int
     modularity: float
     files: tuple[FileEntry, ...]
     kind: str = "clusters"

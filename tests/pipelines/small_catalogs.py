@@ -57,6 +57,13 @@ def ruiji(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
+def ruiji_alone(*arguments: str) -> str:
+    """Runs the command in a process of its own; all that stands on its standard output."""
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, env=quiet(), timeout=540, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
 def quiet() -> dict[str, str]:
     """The environment of child processes."""
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -1,6 +1,7 @@
 """Usage and configuration mistakes: exit code 2, what was found, what is allowed, no stack trace."""
 
 import errno
+import json
 import shlex
 import subprocess
 from pathlib import Path
@@ -110,8 +111,10 @@ def test_completion_knows_commands_and_flags(shell: str, capsys: pytest.CaptureF
     shown = capsys.readouterr().out
     for word in ("reindex", "duplicates", "max-distance", "rollback"):
         assert word in shown
+    assert main(["completion", shell, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"shell": shell, "script": shown.removesuffix("\n")}
     assert main(["completion", "dos"]) == 2
-    assert "dos: bash, zsh, tcsh, fish, powershell are known" in capsys.readouterr().err
+    assert "choose from 'bash', 'zsh', 'tcsh', 'fish', 'powershell'" in capsys.readouterr().err
 
 
 def test_bash_takes_its_completion(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

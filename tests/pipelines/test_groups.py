@@ -68,7 +68,7 @@ def test_lists_that_are_full_are_told(
 ) -> None:
     words = ("duplicates", "--store", stores["merged"].url, "--output", str(tmp_path / "out"))
     assert main([*words, "--max-distance", "2.5", "--k", "3"]) == 0
-    assert "120 items have 3 neighbours so near" in capsys.readouterr().err
+    assert "120 items have 3 neighbours so near" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("layout", ["merged", "routed"])
@@ -100,7 +100,10 @@ def test_again_gives_the_same_bytes(stores: dict[str, LocalStore], tmp_path: Pat
         (("duplicates", "--store", "nowhere", "--output", "o"), 2, "--max-distance: up to which distance"),
         (("duplicates", "--store", "nowhere", "--output", "o", "--max-distance", "nan"), 2, "--max-distance"),
         (("duplicates", "--max-distance", "1", "--output", "o"), 2, "which store?"),
+        (("duplicates", "--store", "nowhere", "--output", "o", "--max-distance", "inf"), 2, "--max-distance"),
         (("cluster", "--store", "nowhere", "--output", "o", "--resolution", "0"), 2, "--resolution: found 0.0"),
+        (("cluster", "--store", "nowhere", "--output", "o", "--resolution", "inf"), 2, "--resolution: found inf"),
+        (("cluster", "--store", "nowhere", "--output", "o", "--seed", "-1"), 2, "--seed: found -1"),
         (("cluster", "--store", "nowhere"), 2, "--output DIR is required"),
         (("cluster", "--store", "nowhere", "--output", "o"), 1, "nothing is published there"),
     ],

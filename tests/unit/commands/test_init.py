@@ -11,8 +11,9 @@ from PIL import Image
 
 from pipelines.cli import main
 from sim_transforms.commands.init import init
-from sim_transforms.errors import CatalogError, UsageError
+from sim_transforms.errors import CatalogError, MediaError, UsageError
 from sim_transforms.media.catalog import plan_catalog
+from sim_transforms.media.remote import FileStatus, RemoteFiles
 from sim_transforms.settings.loader import load_settings
 from sim_transforms.settings.stages import ImageSettings, Settings, SoundSettings
 
@@ -122,7 +123,69 @@ def test_what_is_no_catalog_is_refused_and_nothing_is_written() -> None:
     Path("texts/a/readme.txt").write_text("words")
     with pytest.raises(UsageError, match="of 1 files that were tried none is a picture or a sound"):
         init("texts", None, None, False)
+    Path("flat").mkdir()
+    Path("flat/0.png").write_text("no picture")
+    with pytest.raises(UsageError, match="none is a picture or a sound"):
+        init("flat", None, None, False)
+    with pytest.raises(UsageError, match=r"a \.yaml file is expected"):
+        init("flat", "flat.csv", None, False)
     assert not Path("configs").exists()
+    assert not Path("flat.csv").exists()
+
+
+def test_a_refused_look_leaves_what_is_there_in_spite_of_force() -> None:
+    _picture(Path("p/0.png"), 20, 20, 1)
+    path = init("p", None, None, False)
+    before = path.read_bytes(), path.with_suffix(".csv").read_bytes()
+    Path("p/0.png").write_text("no picture")
+    with pytest.raises(UsageError, match="none is a picture or a sound"):
+        init("p", None, None, True)
+    assert (path.read_bytes(), path.with_suffix(".csv").read_bytes()) == before
+
+
+@pytest.mark.parametrize("folder", ["2024-01-15", "2024", "no", "1e5", "null"])
+def test_folders_whose_names_yaml_takes_for_something_else(folder: str) -> None:
+    _picture(Path(f"{folder}/a/0.png"), 20, 20, 1)
+    settings, _ = _settings(folder)
+    assert (settings.name, settings.catalog.source) == (folder, folder)
+
+
+def test_tables_and_texts_beside_pictures_are_no_items() -> None:
+    _picture(Path("mixed/0.png"), 20, 20, 1)
+    for name in ("labels.csv", "readme.txt", "Thumbs.db"):
+        (Path("mixed") / name).write_text("x")
+    settings, _ = _settings("mixed")
+    assert plan_catalog(settings.catalog.source, settings.catalog.allow_outside).rows == 1
+
+
+def test_remote_files_that_cannot_be_fetched_are_counted_as_not_decoded() -> None:
+    content = io.BytesIO()
+    Image.new("L", (20, 20), 7).save(content, "PNG")
+
+    class Bucket(RemoteFiles):
+        """Lists two files, and gives one."""
+
+        def reads(self, uri: str) -> bool:
+            return True
+
+        def prepare(self, uri: str) -> None:
+            pass
+
+        def list(self, folder: str, most: int | None = None) -> dict[str, FileStatus]:
+            return {f"gs://b/c/{name}": FileStatus(9, 1) for name in ("a/0.png", "a/1.png")}
+
+        def status(self, uri: str) -> FileStatus | None:
+            return FileStatus(9, 1)
+
+        def fetch(self, uri: str, path: Path, most_bytes: int | None) -> None:
+            assert most_bytes
+            if uri.endswith("1.png"):
+                raise MediaError("missing", "it went")
+            path.write_bytes(content.getvalue())
+
+    path = init("gs://b/c", None, None, False, Bucket())
+    assert "2 pictures" in path.read_text()
+    assert "1 of 2 that were tried could not be decoded" in path.read_text()
 
 
 def test_command_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:

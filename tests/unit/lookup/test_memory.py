@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from sim_transforms.errors import NotFound, UsageError
-from sim_transforms.lookup import memory
 from sim_transforms.lookup.memory import MemoryIndex
 
 
@@ -15,8 +14,7 @@ def _distance(space: str, query: np.ndarray, vector: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("space", ["cosine", "l2", "inner_product"])
-def test_search_is_exact_however_items_were_added(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_BLOCK", 500)
+def test_search_is_exact_however_items_were_added(space: str) -> None:
     generator = np.random.default_rng(0)
     vectors, queries = generator.standard_normal((300, 6)), generator.standard_normal((7, 6))
     index = MemoryIndex(6, space)
@@ -38,6 +36,27 @@ def test_item_of_an_id_that_is_there_takes_its_place() -> None:
     nearest = matches[0]
     assert (nearest.item_id, nearest.distance, nearest.metadata) == ("a", 0.0, {"colour": "green"})
     assert index.vector("b").tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("space", ["cosine", "l2"])
+def test_items_are_at_no_distance_from_themselves_and_near_ones_are_told_apart(space: str) -> None:
+    vectors = np.random.default_rng(1).standard_normal((500, 64)).astype(np.float32)
+    near = vectors[3] + np.float32(1e-4) * vectors[4]
+    index = MemoryIndex(64, space)
+    index.add(vectors)
+    for number, (match, *_) in enumerate(index.search(vectors[:50], 2)):
+        assert (match.item_id, match.distance) == (str(number), 0.0)
+    first, second = index.search(near, 2)[0]
+    assert first.item_id == "3"
+    assert first.distance < second.distance
+
+
+def test_numbers_never_take_the_place_of_an_item() -> None:
+    index = MemoryIndex(2, "l2")
+    index.add([[0, 0]], ids=["1"])
+    with pytest.raises(UsageError, match="'1', the next number, is an item already"):
+        index.add([[1, 1]])
+    assert len(index) == 1
 
 
 def test_nothing_is_found_in_nothing_and_equals_in_their_order() -> None:

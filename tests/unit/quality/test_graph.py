@@ -64,6 +64,13 @@ def test_duplicates_are_all_that_are_linked(bound: float) -> None:
     assert found.full == 0
 
 
+def test_items_of_one_owner_are_linked_through_others_alone() -> None:
+    vectors = np.array([[0], [0.5], [1], [10], [10.5], [20], [20.2]], np.float32)
+    owners = np.array([0, 0, 1, 2, 2, 3, 4])
+    found = near_duplicates(_graph(vectors, 3), 1.1, owners)
+    assert [found.groups.of(n).tolist() for n in range(len(found.groups))] == [[0, 1, 2], [5, 6]]
+
+
 def test_the_item_with_most_links_is_kept() -> None:
     vectors = np.array([[0], [1], [2], [1.2], [50]], np.float32)
     found = near_duplicates(_graph(vectors, 3), 1.1)
