@@ -27,9 +27,7 @@ def _digits(count: int) -> tuple[Array, list[int]]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> SimilarityModel:
     pictures, labels = _digits(120)
-    made = SimilarityModel(
-        tmp_path_factory.mktemp("notebook"), train=TRAIN, index={"recall_target": 0.9}, beam=IN_MEMORY
-    )
+    made = SimilarityModel(tmp_path_factory.mktemp("notebook"), train=TRAIN, index={"recall_target": 0.9})
     assert 0 <= made.fit(pictures, labels)["precision_at_1"] <= 1
     assert len(made.index(pictures, labels, ids=[f"digit {n}" for n in range(120)])) == 16
     return made

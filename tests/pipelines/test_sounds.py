@@ -223,6 +223,21 @@ def _check_what_is_said_of(shop: Shop, before: str, tmp_path: Path) -> None:
     assert "new" not in {match["item_id"] for match in matches}
 
 
+def test_duplicates_of_clips_are_of_other_sounds(shop: Shop, tmp_path: Path) -> None:
+    opened = shop.opened()
+    sounds = opened.items.column("source_id").to_pylist()
+    vectors = opened.vectors_at(opened.items.column("row").to_numpy())
+    apart = 1 - vectors @ vectors.T + 9 * np.equal.outer(sounds, sounds)
+    bound = float(np.sort(apart, axis=None)[20])
+    told = shop.run("duplicates", "--max-distance", str(bound), "--k", "40", "--output", str(tmp_path / "out"))
+    rows = pq.read_table(tmp_path / "out" / "duplicates.parquet").to_pylist()
+    near = {opened.items.column("item_id")[place].as_py() for place in np.flatnonzero((apart <= bound).any(axis=1))}
+    assert {row["item_id"] for row in rows} == near
+    assert len(near) == told["grouped"] < len(sounds)
+    for group in {row["group"] for row in rows}:
+        assert len({row["source_id"] for row in rows if row["group"] == group}) > 1
+
+
 def test_search_of_a_routed_version_with_bounded_memory_finds_the_same_sounds(shop: Shop) -> None:
     expected = [match["item_id"] for match in shop.run("search", "--item", "tune-05", "--k", "5")["matches"]]
     found = shop.run("reindex", "--set", "index.layout=routed", "--set", "search.probe=99", *ONE_PROCESS)
