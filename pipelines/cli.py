@@ -316,7 +316,7 @@ COMMANDS = (
         ),
         beam=True,
         needs_config=False,
-        examples=("ruiji duplicates --store work/digits/store --max-distance 0.01 --output work/digits/duplicates",),
+        examples=("ruiji duplicates --store work/digits/store --max-distance 0.02 --output work/digits/duplicates",),
     ),
     Command(
         "cluster",

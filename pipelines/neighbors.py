@@ -1,7 +1,7 @@
 """The nearest of every item of a published version, as Parquet, and what their graph tells: duplicates, communities.
 
 ruiji neighbors --store work/digits/store --k 10 --output work/digits/neighbors
-ruiji duplicates --store work/digits/store --max-distance 0.01 --output work/digits/duplicates
+ruiji duplicates --store work/digits/store --max-distance 0.02 --output work/digits/duplicates
 ruiji neighbors --config configs/flink.yaml --k 50 --output /shared/neighbors
 """
 
