@@ -73,6 +73,7 @@ _STORE = Argument("--store", "published versions: a folder, or gs://BUCKET/PREFI
 _PROBE = Argument("--probe", "layout routed: shards to search (default: the configuration's, else the version's)", int)
 _BUDGET = Argument("--memory-budget-mib", "layout routed: MiB of shards open at once (default: no limit)", int)
 _CACHE = Argument("--cache", "folder for the files of a remote store (default: in the user's cache folder)")
+_AT_VERSION = Argument("--version", "version id (default: LATEST)")
 _NAMED = Argument("VERSION", "version id (default: LATEST)", optional=True, dest="named")
 _VERSION = Argument("--version", "the same as VERSION")
 
@@ -276,7 +277,7 @@ COMMANDS = (
             Argument("--k", "number of neighbours", int, 10),
             Argument("--where", "condition on their metadata, as in \"price < 50 AND colour IN ('red', 'blue')\""),
             Argument("--model", "model for --media (default: the configuration's working directory)"),
-            Argument("--version", "version id (default: LATEST)"),
+            _AT_VERSION,
             _PROBE,
             _BUDGET,
             _CACHE,
@@ -296,7 +297,7 @@ COMMANDS = (
             _STORE,
             Argument("--output", "folder of the Parquet files; what stands there is replaced"),
             Argument("--k", "neighbours of each item", int, 10),
-            Argument("--version", "version id (default: LATEST)"),
+            _AT_VERSION,
         ),
         beam=True,
         needs_config=False,
@@ -312,7 +313,7 @@ COMMANDS = (
             Argument("--max-distance", "up to which two items are near duplicates, as `search` shows distances", float),
             Argument("--output", "folder of duplicates.parquet; what stands there is replaced"),
             Argument("--k", "neighbours to look at of each item", int, 10),
-            Argument("--version", "version id (default: LATEST)"),
+            _AT_VERSION,
         ),
         beam=True,
         needs_config=False,
@@ -329,7 +330,7 @@ COMMANDS = (
             Argument("--output", "folder of clusters.parquet; what stands there is replaced"),
             Argument("--k", "neighbours of each item in the graph", int, 15),
             Argument("--seed", "of the order in which items are moved", int, 0),
-            Argument("--version", "version id (default: LATEST)"),
+            _AT_VERSION,
         ),
         beam=True,
         needs_config=False,
@@ -344,7 +345,7 @@ COMMANDS = (
             _STORE,
             Argument("--format", "parquet, numpy, milvus, qdrant or vertex", str, "parquet"),
             Argument("--output", "folder of the files; what stands there is replaced"),
-            Argument("--version", "version id (default: LATEST)"),
+            _AT_VERSION,
         ),
         needs_config=False,
         examples=("ruiji export --store work/digits/store --format qdrant --output work/digits/qdrant",),

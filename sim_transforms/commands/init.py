@@ -121,10 +121,11 @@ def init(source: str, output: str | None, name: str | None, force: bool, files: 
         raise UsageError(f"--output {target}: a .yaml file is expected; the table of the files gets the name with .csv")
     if flat and table.exists() and not force:
         raise UsageError(f"{table}: a file is there; --force writes over it, --output FILE names another")
+    rows = _as_table(flat)
     with tempfile.TemporaryDirectory(prefix="ruiji-init-") as folder:
         looked_at, configured = Path(folder) / "catalog.csv", Path(folder) / "catalog.yaml"
         if flat:
-            looked_at.write_text(_as_table(flat), encoding="utf-8")
+            looked_at.write_text(rows, encoding="utf-8")
         looked = look(str(looked_at) if flat else source, bool(flat), files)
         text = configuration(called, str(table) if flat else source, looked, str(Path(source)) if flat else None)
         # What is written is read first, as every command will.
@@ -132,7 +133,7 @@ def init(source: str, output: str | None, name: str | None, force: bool, files: 
         load_settings(str(configured))
     target.parent.mkdir(parents=True, exist_ok=True)
     if flat:
-        write_file(table, _as_table(flat).encode())
+        write_file(table, rows.encode())
     write_file(target, text.encode())
     return target
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from sim_transforms.quality.near_hashes import DISTANCE, NearHashes, near_hashes
 from sim_transforms.quality.perceptual import FLAT, hamming
@@ -107,7 +109,7 @@ def near_groups(items: HashedItems) -> Groups:
     owners = _only_digest(items)
     left, right = items.near.left, items.near.right
     across = (owners[left] != owners[right]) | (owners[left] < 0)
-    roots = _components(len(items.distinct), left[across], right[across])
+    roots = linked(len(items.distinct), left[across], right[across])
     rows = np.flatnonzero(items.number >= 0)
     found = groups_of(roots[items.number[rows]])
     groups = Groups(rows[found.rows], found.begins)
@@ -124,16 +126,11 @@ def _only_digest(items: HashedItems) -> Array:
     return np.where(low == high, low, -1)
 
 
-def _components(count: int, left: Array, right: Array) -> Array:
-    """[count] the lowest row that each row is linked with."""
-    roots = np.arange(count)
-    while True:
-        one, other = roots[left], roots[right]
-        if np.array_equal(one, other):
-            return roots
-        np.minimum.at(roots, np.maximum(one, other), np.minimum(one, other))
-        while not np.array_equal(roots, roots[roots]):
-            roots = roots[roots]
+def linked(count: int, left: Array, right: Array) -> Array:
+    """[count] int32: the same number for rows that pairs link, directly or through others."""
+    pairs = sparse.coo_array((np.ones(len(left), np.int8), (left, right)), (count, count))
+    numbers: Array = connected_components(pairs, directed=False)[1]
+    return numbers
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from graspologic_native import leiden
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
-from sim_transforms.quality.duplicates import Groups, groups_of
+from sim_transforms.quality.duplicates import Groups, groups_of, linked
 
 Array = np.ndarray[Any, Any]
 
@@ -90,11 +89,10 @@ def near_duplicates(graph: NeighborGraph, max_distance: float, owners: Array | N
         apart = owners[left] != owners[right]
         left, right, lengths = left[apart], right[apart], lengths[apart]
     size = len(graph)
-    _, roots = connected_components(sparse.coo_array((np.ones(len(left), np.int8), (left, right)), (size, size)), False)
     nearest = np.full(size, np.inf, np.float32)
     for ends in (left, right):
         np.minimum.at(nearest, ends, lengths)
-    groups = groups_of(roots)
+    groups = groups_of(linked(size, left, right))
     edges = np.bincount(left, minlength=size) + np.bincount(right, minlength=size)
     kept = np.ones(size, bool)
     kept[groups.rows] = False

@@ -145,6 +145,26 @@ def test_quiet_says_nothing_but_the_answer(tmp_path: Path, capsys: pytest.Captur
     assert "there is no such file or folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["why", "forget"])
+def test_help_of_why_and_forget_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"examples:\n  ruiji {name} digit-0007 --config configs/digits.yaml" in shown
+    assert "item_id as in the catalog" in shown
+
+
+@pytest.mark.parametrize("action", ["list", "show", "verify", "diff", "rollback", "gc"])
+def test_help_of_each_action_of_versions_has_examples(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["versions", action, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"examples:\n  ruiji versions {action} " in shown
+    assert "--store" in shown
+
+
 def test_a_full_disk_is_said_without_a_trace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,9 +38,7 @@ def test_hostile_files_are_accepted_or_rejected_as_they_must(kind: str, tmp_path
     done = run_measured(
         command("preprocess", "--config", str(config), "--json", *ONE_PROCESS), {"TF_CPP_MIN_LOG_LEVEL": "2"}
     )
-    assert done.cpu_seconds < LONGEST_SECONDS
-    # None is waited for either; other work may go on beside it.
-    assert done.seconds < 4 * LONGEST_SECONDS
+    assert done.seconds < LONGEST_SECONDS
     assert 0 < done.peaks.largest_rss < LARGEST_BYTES
     expected = {f"all/{file.name}": file.picture if kind == "image" else file.sound for file in files}
     examples = tmp_path / "work" / "examples"

@@ -84,6 +84,19 @@ def test_index_same_content_in_other_files_is_the_same_version(
     assert (match.item_id, match.metadata["price"]) == ("item-007", 7)
 
 
+@pytest.mark.slow
+def test_index_two_processes_give_the_same_bytes_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "v.npy", clustered(3000, 12))
+    digests = []
+    for name, runner in (("one", IN_PROCESS), ("two", ["--direct_num_workers=2"])):
+        flags = ["--embeddings", str(tmp_path / "v.npy"), "--set", "index.shard_items=400", "--json"]
+        assert _index(tmp_path / name, *flags, runner=runner) == 0
+        version = _answer(capsys)["version"]
+        folder = tmp_path / name / "store" / "versions" / version
+        digests.append({p.name: p.read_bytes() for p in folder.iterdir() if p.name != "timings.json"})
+    assert digests[0] == digests[1]
+
+
 @pytest.mark.parametrize("items", [1, 2, 5])
 def test_index_of_a_few_items_finds_them_all(items: int, tmp_path: Path) -> None:
     vectors = clustered(items, 3)
