@@ -50,6 +50,7 @@ REQUIREMENTS = [
     "jinja2>=3.1",
     "scipy>=1.17",
     "graspologic-native>=1.3",
+    "umap-learn>=0.5.12",
     "threadpoolctl>=3.6",
     "tqdm>=4.67",
     "shtab>=1.7",
