@@ -63,7 +63,8 @@ def _descend(vectors: Array, rows: Array, distances: Array, seed: int) -> Array:
 
         model = UMAP(
             n_neighbors=rows.shape[1],
-            min_dist=0.15,
+            min_dist=0.4,
+            spread=1.5,
             init="pca",
             precomputed_knn=(rows, distances.astype(np.float32)),
             random_state=seed,

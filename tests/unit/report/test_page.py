@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sim_transforms.quality.confusion import confusion
+from sim_transforms.quality.confusion import Confusion, confusion
 from sim_transforms.records.manifests import (
     Calibration,
     IndexFile,
@@ -68,6 +68,13 @@ def _data() -> ReportData:
         curve=(CurvePoint(10, 0.985, 50_000.0), CurvePoint(24, 0.998, 20_000.0)),
         sections=(Section("Mistakes", "Some.", (Row(Tile("asked", "1", png), tiles),)),),
     )
+
+
+def whole_report(confused: Confusion, points: tuple[Point, ...], changes: Changes) -> ReportData:
+    """One that shows all there is to show."""
+    bins = (ReliabilityBin(0.1, 300, 0.99), ReliabilityBin(0.4, 1200, 0.25))
+    manifest = replace(_manifest(), calibration=Calibration(0.2, 0.95, 0.96, 0.91, 0.93, 1137, bins))
+    return replace(_data(), manifest=manifest, confusion=confused, points=points, changes=changes, linked=True)
 
 
 def _page(data: ReportData, folder: Path) -> str:
