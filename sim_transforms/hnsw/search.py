@@ -40,6 +40,8 @@ class NativeSearcher(Searcher):
         super().__init__(space_of(space), dimension)
         self._path, self._items = path, header.items
         self._graph: Graph | None = None
+        # ef_search as NMSLIB was last told; it takes longer to be told than to be asked.
+        self._width = 0
         self._index = nmslib.init(method="hnsw", space=self._space.nmslib_space)
         if self._items:
             self._index.loadIndex(str(path), load_data=False)
@@ -55,16 +57,27 @@ class NativeSearcher(Searcher):
         """
         if k < 1 or ef_search < 1:
             raise UsageError(f"k {k} and ef_search {ef_search} were given; at least 1 is expected")
-        rows = np.full((len(vectors), k), -1, np.int32)
-        distances = np.full((len(vectors), k), np.inf, np.float32)
-        if not self._items or not len(vectors):
-            return rows, distances
-        if without is not None:
+        if without is not None and self._items and len(vectors):
             self._graph = self._graph or open_graph(self._path)
             return walk(self._graph, vectors, without, k, ef_search)
-        self._index.setQueryTimeParams({"efSearch": max(ef_search, k)})
-        answers = self._index.knnQueryBatch(np.ascontiguousarray(vectors, np.float32), k=k, num_threads=1)
+        answers = self._answers(np.ascontiguousarray(vectors, np.float32), k, max(ef_search, k))
+        if len(answers) == 1 and len(answers[0][0]) == k:
+            (rows, distances) = answers[0]
+            return rows[None], distances[None]
+        rows = np.full((len(vectors), k), -1, np.int32)
+        distances = np.full((len(vectors), k), np.inf, np.float32)
         for place, (found, native) in enumerate(answers):
             rows[place, : len(found)] = found
             distances[place, : len(found)] = native
         return rows, distances
+
+    def _answers(self, vectors: Array, k: int, width: int) -> Any:
+        """Of each query rows and distances, at most k."""
+        if not self._items or not len(vectors):
+            return ()
+        if width != self._width:
+            self._index.setQueryTimeParams({"efSearch": width})
+            self._width = width
+        if len(vectors) == 1:
+            return (self._index.knnQuery(vectors[0], k=k),)
+        return self._index.knnQueryBatch(vectors, k=k, num_threads=1)

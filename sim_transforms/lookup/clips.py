@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ _FIRST, _MOST = 64, 4096
 _ITEM_CLIPS = 16
 
 
-@dataclass(frozen=True)
-class SoundMatch:
+class SoundMatch(NamedTuple):
     """A sound.
 
     Attributes:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ from sim_transforms.hnsw.routed import RoutedShard, check_size
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.version_vectors import VersionVectors
 from sim_transforms.lookup.filtered import compare_all, search_allowed
-from sim_transforms.lookup.items import HeldItems, Items, PagedItems
+from sim_transforms.lookup.items import HeldItems, Items, PagedItems, Shown
 from sim_transforms.lookup.where import parse_where
 from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
@@ -47,10 +47,11 @@ Array = np.ndarray[Any, Any]
 _OPENINGS = 5
 # Whose rows are kept, 4 bytes each.
 _CONDITIONS = 8
+# Between these a squared length is neither of a zero vector nor of one with values that are not finite.
+_LEAST_SQUARES, _MOST_SQUARES = 1e-30, 1e30
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """A neighbour: its id, its distance as the commands show it, its metadata."""
 
     item_id: str
@@ -132,11 +133,15 @@ class OpenVersion:
                 condition.
         """
         rows, distances = self.search_rows(vectors, k, ef_search, where)
+        if len(rows) == 1:
+            near = rows[0] if rows[0, -1] >= 0 else rows[0][rows[0] >= 0]
+            pairs = zip(self._items.shown(near), distances[0].tolist(), strict=False)
+            return [[Match(item_id, distance, metadata) for (item_id, metadata), distance in pairs]]
         # Each row is read once for all queries: where memory is bounded, a row group is decoded for it.
         found = np.unique(rows[rows >= 0])
-        records = dict(zip(found.tolist(), self._items.records(found), strict=True))
+        shown = dict(zip(found.tolist(), self._items.shown(found), strict=True))
         return [
-            [_match(records[row], distance) for row, distance in zip(r.tolist(), d.tolist(), strict=True) if row >= 0]
+            [_match(shown[row], distance) for row, distance in zip(r.tolist(), d.tolist(), strict=True) if row >= 0]
             for r, d in zip(rows, distances, strict=True)
         ]
 
@@ -198,8 +203,8 @@ class OpenVersion:
         return row
 
     def described(self, rows: Array) -> list[dict[str, Any]]:
-        """Item_id and metadata (a mapping) of [n] rows, ascending and all different."""
-        return [{"item_id": record["item_id"], "metadata": _metadata(record)} for record in self._items.records(rows)]
+        """Item_id and metadata (a mapping) of [n] rows, all different."""
+        return [{"item_id": item_id, "metadata": metadata} for item_id, metadata in self._items.shown(rows)]
 
     def item(self, item_id: str) -> dict[str, Any]:
         """Item_id and metadata (a mapping) of an item; raises NotFound."""
@@ -258,6 +263,9 @@ class OpenVersion:
         queries = np.asarray(vectors, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.manifest.dimension:
             raise UsageError(f"queries of shape {queries.shape}; [q, {self.manifest.dimension}] is expected")
+        # One number says of the usual query that it is fit.
+        if len(queries) == 1 and _LEAST_SQUARES < np.vdot(queries, queries) < _MOST_SQUARES:
+            return queries
         if not np.isfinite(queries).all():
             raise UsageError("a query holds NaN or infinite values")
         if self.manifest.space == "cosine" and not queries.any(axis=1).all():
@@ -265,12 +273,10 @@ class OpenVersion:
         return queries
 
 
-def _match(record: dict[str, Any], distance: float) -> Match:
-    return Match(record["item_id"], distance, _metadata(record))
-
-
-def _metadata(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in ("row", "item_id", "digest")}
+def _match(shown: Shown, distance: float) -> Match:
+    """One of several that may show the same item."""
+    item_id, metadata = shown
+    return Match(item_id, distance, dict(metadata))
 
 
 @dataclass(frozen=True)
