@@ -53,6 +53,7 @@ PUBLIC = {
         "object_name",
         "publish",
         "remove_version",
+        "search_entries",
         "version_id",
     },
     "sim_transforms.storage.leases": {

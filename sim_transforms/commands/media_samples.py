@@ -69,7 +69,7 @@ class Samples:
     def _sample(self, known: Sample, media: bytes, shape: MediaShape) -> Sample:
         values = np.frombuffer(media, shape.dtype).reshape(shape.shape)
         if shape.sound is None:
-            return replace(known, png=_thumbnail(values))
+            return replace(known, png=thumbnail_png(values))
         rate = shape.sound.sample_rate
         heard = known.item_id not in self._heard and len(self._heard) < AUDIBLE
         if heard:
@@ -77,7 +77,7 @@ class Samples:
         return replace(known, wave=draw_waveform(values, rate), wav=wav_bytes(values, rate) if heard else None)
 
 
-def _thumbnail(pixels: Array) -> bytes:
+def thumbnail_png(pixels: Array) -> bytes:
     """PNG of [h, w, 1 or 3] uint8, of at most LONGEST_SIDE pixels a side."""
     height, width = pixels.shape[:2]
     if max(height, width) <= LONGEST_SIDE:
