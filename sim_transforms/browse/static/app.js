@@ -216,7 +216,8 @@
   function suggest(rows, chosen = -1) {
     const options = rows.slice(0, SUGGESTED).map((row, place) => {
       const option = told("li", ids[row]);
-      Object.assign(option, { id: `suggestion-${place}`, role: "option" });
+      option.id = `suggestion-${place}`;
+      option.setAttribute("role", "option");
       option.setAttribute("aria-selected", String(place === chosen));
       return option;
     });
@@ -289,9 +290,9 @@
     rowOf = new Map(ids.flatMap((id, row) => (id === null ? [] : [[id, row]])));
     const version = /\/versions\/([0-9a-f]{16})\/page\//.exec(location.pathname);
     const items = `${about.items.toLocaleString("en")} ${about.clips ? "clips" : "items"}`;
-    const facts = [version ? `version ${version[1]}` : "", items, about.space, `${about.k} neighbours of each`];
-    if (about.max_distance !== null) facts.push(`a match up to ${about.max_distance.toFixed(4)}`);
-    at("version").textContent = facts.filter(Boolean).join(", ");
+    const parts = [version ? `version ${version[1]}` : "", items, about.space, `${about.k} neighbours of each`];
+    if (about.max_distance !== null) parts.push(`a match up to ${about.max_distance.toFixed(4)}`);
+    at("version").textContent = parts.filter(Boolean).join(", ");
     at("query").addEventListener("submit", submitted);
     at("item").addEventListener("input", typed);
     at("item").addEventListener("keydown", pressed);
