@@ -241,6 +241,7 @@
     const text = at("item").value.trim();
     const rows = text ? matching(text) : [];
     suggest(rows);
+    at("problem").textContent = "";
     const more = rows.length > SUGGESTED ? `; the first ${SUGGESTED} are listed` : "";
     at("status").textContent = text ? `${rows.length.toLocaleString("en")} ids hold this${more}` : "";
   }
@@ -267,7 +268,10 @@
     const text = at("item").value.trim();
     if (place >= 0) return go(at("suggestions").children[place].textContent);
     const rows = rowOf.has(text) || !text ? [] : matching(text);
-    return go(rows.length === 1 ? ids[rows[0]] : text);
+    if (rows.length < 2) return go(rows.length ? ids[rows[0]] : text);
+    typed();
+    at("problem").textContent = `${rows.length.toLocaleString("en")} ids hold this: choose one.`;
+    return at("item").focus();
   }
 
   function go(item) {

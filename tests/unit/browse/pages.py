@@ -90,6 +90,8 @@ def rows_of(folder: Path) -> list[Any]:
 
 
 def pictures_of(folder: Path) -> dict[str, str | None]:
-    """Picture of each item of a version's page."""
+    """Picture of each item of a version's page; empty where it shows none."""
+    if not (folder / "page" / "pictures").is_dir():
+        return {}
     found = [e for path in sorted((folder / "page" / "pictures").glob("*.js")) for e in arguments(path)[1]]
     return {row[0]: picture for row, picture in zip(rows_of(folder), found, strict=True) if row is not None}

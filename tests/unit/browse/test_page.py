@@ -57,8 +57,8 @@ def test_rows_are_those_that_a_search_finds(tmp_path: Path) -> None:
     }  # fmt: skip
     rows = rows_of(page)
     assert [len(arguments(path)[1]) for path in sorted((page / "page" / "rows").iterdir())] == [256, 44]
-    for row, (item_id, metadata, near, far) in enumerate(rows):
-        assert (item_id, metadata) == (ids[row], [labels[row], row])
+    assert [row[:2] for row in rows] == [[ids[row], [labels[row], row]] for row in range(300)]
+    for item_id, _, near, far in rows[::5]:
         expected = opened.search_item(item_id, 12)
         assert [ids[other] for other in near] == [match.item_id for match in expected]
         np.testing.assert_allclose(far, [match.distance for match in expected], rtol=1e-5, atol=1e-7)
