@@ -96,7 +96,7 @@ def test_page_has_the_types_that_browsers_need_and_is_not_fetched_to_search(
     }
     gate.reset()
     open_version(gcs.url)
-    assert not [path for _, path in gate.seen if "page" in path]
+    assert not [path for _, path in gate.seen if "%2Fpage%2F" in path]
     assert verify_version(gcs, version) == []
     gcs.write(f"versions/{version}/page/app.js", b"alert(1)")
     assert [problem.split(" ")[0] for problem in verify_version(gcs, version)] == ["page/app.js"]
