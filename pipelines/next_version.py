@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines._job import Job
 from pipelines._main import Main, Progress
 from pipelines.index import build_index
-from sim_transforms.browse.page import wants_page, with_page
+from sim_transforms.browse.page import with_page
 from sim_transforms.browse.pictures import PagePictures, Pictures, first_of
 from sim_transforms.commands.page_pictures import ExamplePictures
 from sim_transforms.commands.published import Opened
@@ -114,7 +114,7 @@ class NextVersion:
         manifest, settings = self.opened.manifest, self.settings.index
         changed = len(change.deleted) or change.fresh.num_rows or change.updates
         # The page that the configuration wants now, not that of when the version was made.
-        changed = changed or wants_page(manifest.items, settings) != manifest.has_page
+        changed = changed or settings.wants_page(manifest.items) != manifest.has_page
         if not changed and reason is None and settings.recall_target == manifest.recall_target:
             return "unchanged", None
         if reason is None:

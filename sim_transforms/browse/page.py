@@ -27,18 +27,13 @@ from sim_transforms.browse.pictures import Pictures
 from sim_transforms.browse.scripts import CHUNK, chunk_path, script, shown
 from sim_transforms.browse.static_files import NAMES, static_file
 from sim_transforms.records.manifests import PAGE_FOLDER, FileEntry, VersionManifest
-from sim_transforms.settings.stages import IndexSettings, SearchSettings, Settings
+from sim_transforms.settings.stages import SearchSettings, Settings
 from sim_transforms.storage.checksums import file_entry
 
 Array = np.ndarray[Any, Any]
 
 # Columns of items.parquet that are no metadata.
 _OWN = ("row", "item_id", "digest")
-
-
-def wants_page(items: int, settings: IndexSettings) -> bool:
-    """Whether a version of so many items holds a page."""
-    return settings.page_items > 0 and items <= settings.page_items
 
 
 def with_page(folder: Path, manifest: VersionManifest, settings: Settings, pictures: Pictures) -> VersionManifest:
@@ -50,7 +45,7 @@ def with_page(folder: Path, manifest: VersionManifest, settings: Settings, pictu
         settings: of the catalog.
         pictures: of items.
     """
-    if not wants_page(manifest.items, settings.index):
+    if not settings.index.wants_page(manifest.items):
         return manifest
     return replace(manifest, files=(*manifest.files, *write_page(folder, manifest, settings.search, pictures)))
 

@@ -69,7 +69,7 @@ class Samples:
     def _sample(self, known: Sample, media: bytes, shape: MediaShape) -> Sample:
         values = np.frombuffer(media, shape.dtype).reshape(shape.shape)
         if shape.sound is None:
-            return replace(known, png=thumbnail_png(values))
+            return replace(known, png=picture_png(thumbnail(values)))
         rate = shape.sound.sample_rate
         heard = known.item_id not in self._heard and len(self._heard) < AUDIBLE
         if heard:
@@ -77,16 +77,16 @@ class Samples:
         return replace(known, wave=draw_waveform(values, rate), wav=wav_bytes(values, rate) if heard else None)
 
 
-def thumbnail_png(pixels: Array) -> bytes:
-    """PNG of [h, w, 1 or 3] uint8, of at most LONGEST_SIDE pixels a side."""
+def thumbnail(pixels: Array) -> Array:
+    """[h, w, 1 or 3] uint8, of at most LONGEST_SIDE pixels a side."""
     height, width = pixels.shape[:2]
     if max(height, width) <= LONGEST_SIDE:
-        return picture_png(pixels)
+        return pixels
     scale = LONGEST_SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     small = np.asarray(Image.fromarray(np.ascontiguousarray(flat)).resize(size, Image.Resampling.BOX))
-    return picture_png(small.reshape(size[1], size[0], pixels.shape[2]))
+    return small.reshape(size[1], size[0], pixels.shape[2])
 
 
 def _told(item: FailedItem) -> str:

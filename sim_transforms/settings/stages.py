@@ -203,6 +203,10 @@ class IndexSettings:
         at_least("recall_queries", self.recall_queries, 10)
         at_least("page_items", self.page_items, 0)
 
+    def wants_page(self, items: int) -> bool:
+        """Whether a version of so many items holds a page."""
+        return self.page_items > 0 and items <= self.page_items
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:

@@ -183,7 +183,7 @@ def test_hostile_ids_are_text_and_can_be_found(page: Page, address: str) -> None
         expect(page.locator("#answers li")).to_have_count(12)
     assert page.locator("#results script, #results img[src='x']").count() == 0
     page.goto(address)
-    page.get_by_role("combobox").fill("onerror")
+    page.get_by_role("combobox", name="An item").fill("onerror")
     page.get_by_role("option", name="<img src=x onerror=alert(1)>").click()
     expect(page.locator("#asked .name")).to_have_text("<img src=x onerror=alert(1)>")
 
@@ -191,16 +191,16 @@ def test_hostile_ids_are_text_and_can_be_found(page: Page, address: str) -> None
 def test_item_that_is_not_there_is_told(page: Page, folder: str) -> None:
     page.goto(f"{folder}#item=%3Cimg+src%3Dx%3E")
     expect(page.get_by_role("alert")).to_have_text('This version holds no item "<img src=x>".')
-    page.get_by_role("combobox").fill("item-400")
+    page.get_by_role("combobox", name="An item").fill("item-400")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_have_text('This version holds no item "item-400".')
-    page.get_by_role("combobox").fill("item-40")
+    page.get_by_role("combobox", name="An item").fill("item-40")
     page.keyboard.press("Enter")
     expect(page.locator("#asked .name")).to_have_text("item-40")
-    page.get_by_role("combobox").fill("ITEM-4")
+    page.get_by_role("combobox", name="An item").fill("ITEM-4")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_have_text("110 ids hold this: choose one.")
-    expect(page.get_by_role("combobox")).to_be_focused()
+    expect(page.get_by_role("alert")).to_have_text("109 ids hold this: choose one.")
+    expect(page.get_by_role("combobox", name="An item")).to_be_focused()
     page.get_by_role("link", name="Ruiji").click()
     expect(page.locator("#answers h2")).to_have_text("Items to begin with")
 
@@ -218,7 +218,7 @@ def test_other_items_to_begin_with_are_others(page: Page, folder: str) -> None:
 
 def test_suggestions_close_with_escape_and_wrap_around(page: Page, folder: str) -> None:
     page.goto(folder)
-    box = page.get_by_role("combobox")
+    box = page.get_by_role("combobox", name="An item")
     box.press_sequentially("item-59")
     expect(box).to_have_attribute("aria-expanded", "true")
     page.keyboard.press("ArrowUp")
@@ -243,7 +243,7 @@ def test_file_that_is_missing_is_told_and_asked_for_again(
     expect(page.get_by_role("alert")).to_contain_text("rows/000001.js, a file of this page, cannot be read")
     assert "version" not in page.locator("#version").inner_text()
     (tmp_path / "kept").rename(missing)
-    page.get_by_role("combobox").press("Enter")
+    page.get_by_role("combobox", name="An item").press("Enter")
     expect(page.locator("#answers li")).to_have_count(12)
     context.close()
 
@@ -276,7 +276,7 @@ def test_axe_finds_nothing(browser: Browser, folder: str, scheme: Any, hash_: st
     page.goto(folder if hash_ == "typed" else f"{folder}{hash_}")
     page.wait_for_load_state("networkidle")
     if hash_ == "typed":
-        page.get_by_role("combobox").press_sequentially("item-5")
+        page.get_by_role("combobox", name="An item").press_sequentially("item-5")
         page.keyboard.press("ArrowDown")
     found = Axe().run(page)
     assert found.response["violations"] == [], found.generate_report()
