@@ -89,14 +89,10 @@ class DecodedMedia:
 
     def pixels(self, item_ids: Sequence[str]) -> Array:
         """[n, *shape] of the decoded media's dtype, of clips samples; raises NotFound for an item that is not there."""
-        return np.stack([self.decoded(self.record(item_id)) for item_id in item_ids])
+        return np.stack([self._one(item_id) for item_id in item_ids])
 
-    def record(self, item_id: str) -> ExampleRecord:
-        """All that is kept of an item; raises NotFound where it is not there."""
+    def _one(self, item_id: str) -> Array:
         if item_id not in self._places:
             raise NotFound(f"{self._examples} holds no item {item_id!r}")
-        return read_example(self._examples, self.manifest, *self._places[item_id])
-
-    def decoded(self, record: ExampleRecord) -> Array:
-        """The media of a record, of the manifest's shape."""
+        record = read_example(self._examples, self.manifest, *self._places[item_id])
         return np.frombuffer(record.media, self.manifest.media.dtype).reshape(self.manifest.media.shape)

@@ -1,16 +1,19 @@
 """Pictures for the page of a version, out of `examples/`."""
 
 import io
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
-from sim_transforms.report.page import picture_png
-
-if TYPE_CHECKING:
-    from sim_transforms.commands.artefacts import DecodedMedia
+from sim_transforms.features.example_bytes import features_of
+from sim_transforms.records.manifests import ExamplesManifest
+from sim_transforms.report.media_page import LONGEST_SIDE
+from sim_transforms.report.page import picture_png, thumbnail
+from sim_transforms.storage.tfrecord import read_record
 
 Array = np.ndarray[Any, Any]
 
@@ -30,28 +33,44 @@ def small_png(pixels: Array) -> bytes:
 class ExamplePictures:
     """Small pictures of the decoded media of a folder; of clips their log-mel spectra.
 
+    Pictures are read without TensorFlow, which the process that publishes an index need not have loaded.
+
     Args:
         examples: the folder; one that holds no whole artefact has no pictures.
     """
 
     def __init__(self, examples: Path) -> None:
-        """Opens nothing, and imports no TensorFlow, before the first picture is asked for."""
+        """Reads nothing before the first picture is asked for."""
         self._examples = examples
-        self._media: DecodedMedia | None = None
 
     def __call__(self, item_id: str, digest: str) -> bytes | None:
         """PNG of an item, where its media are these; at most 64 pixels a side."""
-        if not (self._examples / "manifest.json").is_file():
+        if item_id not in self._places:
             return None
-        from sim_transforms.commands.artefacts import DecodedMedia
-        from sim_transforms.commands.media_samples import thumbnail
+        shard, offset, length = self._places[item_id]
+        path = self._examples / self._manifest.example_file(shard)
+        with path.open("rb") as file:
+            features = features_of(read_record(file.fileno(), offset, length, str(path)))
+        return self._png(features["media"]) if features["digest"].decode() == digest else None
+
+    def _png(self, media: bytes) -> bytes:
+        shape = self._manifest.media
+        decoded = np.frombuffer(media, shape.dtype).reshape(shape.shape)
+        if shape.sound is None:
+            return small_png(thumbnail(decoded, LONGEST_SIDE))
         from sim_transforms.commands.thumbnails import media_png
 
-        self._media = self._media or DecodedMedia(self._examples)
-        if item_id not in self._media:
-            return None
-        record = self._media.record(item_id)
-        if record.digest != digest:
-            return None
-        shape, decoded = self._media.manifest.media, self._media.decoded(record)
-        return small_png(thumbnail(decoded)) if shape.sound is None else media_png(decoded, shape)
+        return media_png(decoded, shape)
+
+    @cached_property
+    def _manifest(self) -> ExamplesManifest:
+        return ExamplesManifest.load(self._examples)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int, int]]:
+        """Shard, offset and length of each record."""
+        if not (self._examples / "manifest.json").is_file():
+            return {}
+        columns = pq.read_table(self._examples / "offsets.parquet", columns=["item_id", "shard", "offset", "length"])
+        rows = zip(*(column.to_pylist() for column in columns.columns), strict=True)
+        return {item_id: (shard, offset, length) for item_id, shard, offset, length in rows}
