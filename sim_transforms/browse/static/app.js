@@ -76,7 +76,7 @@
     const wanted = asked();
     const mine = ++turn;
     at("item").value = wanted.item ?? "";
-    at("problem").textContent = "";
+    at("problem").textContent = at("hint").textContent = "";
     suggest([]);
     try {
       const found = wanted.item ? await neighbours(wanted) : await start(wanted);
@@ -241,9 +241,8 @@
     const text = at("item").value.trim();
     const rows = text ? matching(text) : [];
     suggest(rows);
-    at("problem").textContent = "";
-    const more = rows.length > SUGGESTED ? `; the first ${SUGGESTED} are listed` : "";
-    at("status").textContent = text ? `${rows.length.toLocaleString("en")} ids hold this${more}` : "";
+    const more = rows.length > SUGGESTED ? `, the first ${SUGGESTED} are listed` : "";
+    at("hint").textContent = text ? `${rows.length.toLocaleString("en")} ids hold this${more}` : "";
   }
 
   function pressed(event) {
@@ -270,7 +269,7 @@
     const rows = rowOf.has(text) || !text ? [] : matching(text);
     if (rows.length < 2) return go(rows.length ? ids[rows[0]] : text);
     typed();
-    at("problem").textContent = `${rows.length.toLocaleString("en")} ids hold this: choose one.`;
+    at("hint").textContent = `${rows.length.toLocaleString("en")} ids hold this: choose one`;
     return at("item").focus();
   }
 
