@@ -251,8 +251,9 @@ class Stages:
             return {key: value for key, value in found.items() if key != "report"}
 
         modules = _modules(
-            "media", "features", "quality", "report", "lookup", "hnsw", "commands.report", "commands.evaluate",
-            "commands.media_report", "commands.media_hashes", "commands.media_samples",
+            "media", "features", "quality", "report", "lookup", "hnsw", "commands.report", "commands.report_gallery",
+            "commands.thumbnails", "commands.diff", "commands.evaluate", "commands.media_report",
+            "commands.media_hashes", "commands.media_samples",
         )  # fmt: skip
         return Stage("report", inputs, modules, self.report, work)
 

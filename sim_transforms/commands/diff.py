@@ -19,7 +19,8 @@ from sim_transforms.lookup.clips import sounds_near
 from sim_transforms.lookup.open import OpenVersion, open_version
 from sim_transforms.quality.sample import rank
 from sim_transforms.records.clips import SOURCE_ID, sound_of
-from sim_transforms.report.diff_page import QueryChange, VersionDiff, shown_items, write_diff_page
+from sim_transforms.report.changes import QueryChange, VersionDiff
+from sim_transforms.report.diff_page import shown_items, write_diff_page
 
 __all__ = ["VersionDiff", "diff", "diff_text", "shown_items", "write_page"]
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,35 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
+from sim_transforms.commands.diff import diff
 from sim_transforms.commands.evaluate import load_evaluation
-from sim_transforms.commands.thumbnails import media_png
+from sim_transforms.commands.report_gallery import picture_of, sections_of
+from sim_transforms.commands.thumbnails import prepared_pictures
 from sim_transforms.commands.version_vectors import ids_of, vectors_of_places
+from sim_transforms.errors import DamagedArtefact, NotFound
 from sim_transforms.hnsw.spaces import space_of
-from sim_transforms.lookup.clips import sounds_near
-from sim_transforms.lookup.open import Match, OpenVersion, open_version
+from sim_transforms.lookup.open import OpenVersion, open_version
+from sim_transforms.quality.confusion import Confusion
 from sim_transforms.quality.exact import exact_neighbors
+from sim_transforms.quality.projection import project
 from sim_transforms.quality.recall import recall_interval
-from sim_transforms.records.clips import sound_of
-from sim_transforms.records.manifests import ModelManifest
-from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
-from sim_transforms.report.page import MEDIA_PAGE, write_report
+from sim_transforms.quality.sample import rank
+from sim_transforms.records.manifests import ModelManifest, VersionManifest
+from sim_transforms.report.changes import VersionDiff
+from sim_transforms.report.data import Changes, CurvePoint, Point, ReportData, Section
+from sim_transforms.report.page import MEDIA_PAGE, picture_webp, write_report
+from sim_transforms.storage.open import open_store
+from sim_transforms.storage.versions import load_manifest
 
 Array = np.ndarray[Any, Any]
 
-NEIGHBORS = 8
-PER_CLASS = 2
-MOST_ROWS = 24
 CURVE_QUERIES = 500
 REPEATS = 5
 CURVE_EF = (10, 16, 24, 40, 64, 100, 200)
+# Items that the projection shows, and pixels of the longest side of their pictures.
+PROJECTED, POINT_SIDE = 1500, 48
+# Items in both versions whose neighbours are compared, and those that are shown.
+CHANGED_QUERIES, CHANGED_ROWS = 300, 6
 
 
 def report(
@@ -58,22 +67,86 @@ def report(
     """
     version = open_version(store_url)
     whole = all(folder is not None and (folder / "manifest.json").is_file() for folder in (examples, embeddings, model))
-    sections: tuple[Section, ...] = ()
-    curve: tuple[CurvePoint, ...] = ()
-    rejects: dict[str, int] = {}
-    items_in: int | None = None
+    shown = _Shown()
     if whole and examples and embeddings and model:
-        items = _still_there(version, load_embeddings(embeddings))
-        curve = _curve(version, items)
-        media = DecodedMedia(examples)
-        sections = _sections(version, items, media, ModelManifest.load(model).train_labels)
-        if media.manifest.catalog_digest == version.manifest.catalog:
-            rejects, items_in = _rejects(examples), media.manifest.ledger.items_in
-    linked = (output / MEDIA_PAGE).is_file()
-    shown = (rejects, items_in, curve, sections, linked)
-    quality = load_evaluation(evaluation, version.manifest.model) if evaluation and version.manifest.model else None
-    data = ReportData(name, version.version, version.manifest, quality, *shown)
+        shown = _shown(version, examples, embeddings, ModelManifest.load(model).train_labels)
+    manifest = version.manifest
+    data = ReportData(
+        name,
+        version.version,
+        manifest,
+        evaluation=load_evaluation(evaluation, manifest.model) if evaluation and manifest.model else None,
+        rejects=shown.rejects,
+        items_in=shown.items_in,
+        curve=shown.curve,
+        sections=shown.sections,
+        linked=(output / MEDIA_PAGE).is_file(),
+        confusion=shown.confusion,
+        points=shown.points,
+        changes=_changes(store_url, version, examples if whole else None),
+    )
     return write_report(data, output)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a page shows where the artefacts are at hand that its version was made from."""
+
+    sections: tuple[Section, ...] = ()
+    confusion: Confusion | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    points: tuple[Point, ...] = ()
+    rejects: dict[str, int] = field(default_factory=dict)
+    items_in: int | None = None
+
+
+def _shown(version: OpenVersion, examples: Path, embeddings: Path, known: Sequence[str]) -> _Shown:
+    items, media = _still_there(version, load_embeddings(embeddings)), DecodedMedia(examples)
+    sections, confused = sections_of(version, items, media, known)
+    found = _Shown(sections, confused, _curve(version, items), _points(version, items, media, known))
+    if media.manifest.catalog_digest != version.manifest.catalog:
+        return found
+    return replace(found, rejects=_rejects(examples), items_in=media.manifest.ledger.items_in)
+
+
+def _points(version: OpenVersion, items: EmbeddedItems, media: DecodedMedia, known: Sequence[str]) -> tuple[Point, ...]:
+    """Some items in the plane, by hash of their ids."""
+    ids = items.item_ids.tolist()
+    rows = sorted(range(len(ids)), key=lambda row: (rank(ids[row], 0), ids[row]))[:PROJECTED]
+    places = project(items.vectors[rows], version.manifest.space)
+    if places is None:
+        return ()
+    points = []
+    for row, (x, y) in zip(rows, places.tolist(), strict=True):
+        label, png = str(items.labels[row]), picture_of(media, ids[row])
+        picture = picture_webp(png, POINT_SIDE) if png is not None else None
+        points.append(Point(x, 1.0 - y, ids[row], label, picture, label in known if label else None))
+    return tuple(points)
+
+
+def _changes(store_url: str, version: OpenVersion, examples: Path | None) -> Changes | None:
+    """Against the version before; null of the first, and where that one is gone or cannot be read any more."""
+    parent = version.manifest.parent
+    if parent is None or not version.manifest.items:
+        return None
+    try:
+        before = load_manifest(open_store(store_url), parent)
+        found = diff(store_url, parent, version.version, queries=CHANGED_QUERIES)
+    except (NotFound, DamagedArtefact):
+        return None
+    found = replace(found, most_changed=found.most_changed[:CHANGED_ROWS])
+    return Changes(found, _recall_of(before), _pictures_of(found, examples))
+
+
+def _recall_of(manifest: VersionManifest) -> float | None:
+    return max(manifest.recall, key=lambda each: each.k).recall if manifest.recall else None
+
+
+def _pictures_of(found: VersionDiff, examples: Path | None) -> dict[str, bytes]:
+    if examples is None or not found.most_changed:
+        return {}
+    asked = {item_id for query in found.most_changed for item_id in (query.item_id, *query.before, *query.after)}
+    return prepared_pictures(sorted(asked), examples)
 
 
 def _rejects(examples: Path) -> dict[str, int]:
@@ -114,73 +187,3 @@ def _point(version: OpenVersion, queries: Array, exact: Array, ef: int) -> Curve
         _, found = version.search_rows(queries, 10, ef)
         seconds.append(time.perf_counter() - began)
     return CurvePoint(ef, recall_interval(found, exact, 10, ef).recall, len(queries) / float(np.median(seconds[1:])))
-
-
-def _sections(
-    version: OpenVersion, items: EmbeddedItems, media: DecodedMedia, known: Sequence[str]
-) -> tuple[Section, ...]:
-    """Mistakes first, then some queries of each class, known and unseen apart."""
-    queries = np.flatnonzero((items.splits == "test") & (items.labels != ""))
-    if not len(queries):
-        return () if version.manifest.clips is None else _sounds(version, items, media)
-    found = _neighbors(version, items, queries)
-    wrong = [r for r, m in found.items() if m and m[0].metadata.get("label") != items.labels[r]]
-    seen = _some_of_each(items, [r for r in found if items.labels[r] in known])
-    unseen = _some_of_each(items, [r for r in found if items.labels[r] not in known])
-    kind = "test items" if version.manifest.clips is None else "test clips"
-    where = "among all items of this version, test items too"
-    shown = f"{len(wrong)} of {len(queries)} {kind} have a nearest neighbour of another class {where}"
-    mistakes = f"{shown}; the first {MOST_ROWS} are shown." if len(wrong) > MOST_ROWS else f"{shown}."
-    parts = (
-        ("Mistakes", mistakes, wrong[:MOST_ROWS]),
-        ("Known classes", "Classes that the model was trained on.", seen),
-        ("Classes never seen in training", "Found by indexing alone.", unseen),
-    )
-    made = (Section(t, n, tuple(_row(items, media, r, found[r]) for r in rows)) for t, n, rows in parts)
-    return tuple(section for section in made if section.rows or section.title == "Mistakes")
-
-
-def _neighbors(version: OpenVersion, items: EmbeddedItems, queries: Array) -> dict[int, list[Match]]:
-    """The nearest items of some rows; of clips the nearest clip each of the nearest other sounds."""
-    if version.manifest.clips is None:
-        answers = version.search(items.vectors[queries], NEIGHBORS + 1)
-        pairs = zip(queries.tolist(), answers, strict=True)
-        return {row: [m for m in found if m.item_id != items.item_ids[row]][:NEIGHBORS] for row, found in pairs}
-    sounds = [sound_of(item_id) for item_id in items.item_ids[queries].tolist()]
-    return dict(zip(queries.tolist(), sounds_near(version, items.vectors[queries], sounds, NEIGHBORS), strict=True))
-
-
-def _sounds(version: OpenVersion, items: EmbeddedItems, media: DecodedMedia) -> tuple[Section, ...]:
-    """Of a catalog without test items with labels: the first clip of some sounds, no answer right or wrong."""
-    first: dict[str, int] = {}
-    for row, item_id in enumerate(items.item_ids.tolist()):
-        first.setdefault(sound_of(item_id), row)
-    rows = np.array([first[sound] for sound in sorted(first)[:MOST_ROWS]], np.int64)
-    found = _neighbors(version, items, rows)
-    note = "The first clip of some sounds, and the nearest clips of other sounds."
-    return (Section("Sounds", note, tuple(_row(items, media, row, found[row], judged=False) for row in found)),)
-
-
-def _some_of_each(items: EmbeddedItems, rows: list[int]) -> list[int]:
-    """The first PER_CLASS rows of each class, by item_id."""
-    by_class: dict[str, list[int]] = {}
-    for row in sorted(rows, key=lambda r: (str(items.labels[r]), str(items.item_ids[r]))):
-        by_class.setdefault(str(items.labels[row]), []).append(row)
-    return [row for rows in by_class.values() for row in rows[:PER_CLASS]][:MOST_ROWS]
-
-
-def _row(items: EmbeddedItems, media: DecodedMedia, row: int, matches: Sequence[Match], *, judged: bool = True) -> Row:
-    label = str(items.labels[row])
-    ids = [str(items.item_ids[row]), *(m.item_id for m in matches)]
-    pictures = [media_png(media.pixels([i])[0], media.manifest.media) if i in media else None for i in ids]
-    neighbors = tuple(
-        Tile(
-            m.item_id,
-            str(m.metadata.get("label") or ""),
-            png,
-            m.distance,
-            m.metadata.get("label") == label if judged else None,
-        )
-        for m, png in zip(matches, pictures[1:], strict=True)
-    )
-    return Row(Tile(ids[0], label, pictures[0]), neighbors)

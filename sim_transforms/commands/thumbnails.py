@@ -4,7 +4,7 @@ A clip is shown as its log-mel spectrum, low sounds at the bottom; a sound as it
 """
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def thumbnails(
         if isinstance(entry, MediaRef) and entry.item_id in wanted:
             with contextlib.suppress(MediaError):
                 pictures |= _of_file(entry, shape, ids, files)
-    return {**_prepared([i for i in ids if i not in pictures], examples), **pictures}
+    return {**prepared_pictures([i for i in ids if i not in pictures], examples), **pictures}
 
 
 def _of_file(entry: MediaRef, shape: MediaShape, ids: Collection[str], files: RemoteFiles) -> dict[str, bytes]:
@@ -90,8 +90,13 @@ def _small(shape: MediaShape) -> MediaShape:
     return replace(shape, shape=(*sides, channels))
 
 
-def _prepared(ids: list[str], examples: Path) -> dict[str, bytes]:
-    """Of items that are no longer in the catalog, as preprocessing left them."""
+def prepared_pictures(ids: Sequence[str], examples: Path) -> dict[str, bytes]:
+    """PNG of each item that was preprocessed, as preprocessing left it; of sounds that of their first clip.
+
+    Args:
+        ids: of items, of clips or of sounds.
+        examples: folder of decoded media; nothing where there are none.
+    """
     if not ids or not (examples / "manifest.json").is_file():
         return {}
     media = DecodedMedia(examples)

@@ -1,9 +1,12 @@
 """What a report shows, as plain values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sim_transforms.quality.confusion import Confusion
 from sim_transforms.records.manifests import VersionManifest
+from sim_transforms.report.changes import VersionDiff
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,38 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class Point:
+    """An item in the plane, `x` and `y` from 0 to 1.
+
+    Attributes:
+        picture: WebP, or null.
+        known: whether its class was seen in training; null without a label.
+    """
+
+    x: float
+    y: float
+    item_id: str
+    label: str
+    picture: bytes | None
+    known: bool | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is other than in the version before.
+
+    Attributes:
+        diff: between the two.
+        recall: of the version before, at the largest k it was measured at; null where it was not.
+        pictures: item id -> PNG of the items of `diff.most_changed`, of those that have one.
+    """
+
+    diff: VersionDiff
+    recall: float | None
+    pictures: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """A whole report.
 
@@ -57,6 +92,9 @@ class ReportData:
         rejects: reason -> items.
         items_in: items of the catalog, or null where it is not known.
         linked: whether the page about the media lies beside.
+        confusion: of the classes of test items; null without any.
+        points: of some items in the plane, by hash of their ids.
+        changes: since the version before; null of the first one, or where that is gone.
     """
 
     name: str
@@ -68,6 +106,9 @@ class ReportData:
     curve: tuple[CurvePoint, ...]
     sections: tuple[Section, ...]
     linked: bool = False
+    confusion: Confusion | None = None
+    points: tuple[Point, ...] = ()
+    changes: Changes | None = None
 
 
 def worst_classes(evaluation: dict[str, Any], most: int) -> list[dict[str, Any]]:

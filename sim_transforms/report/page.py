@@ -12,6 +12,7 @@ from PIL import Image
 from sim_transforms.records.codec import canonical_json
 from sim_transforms.report.curve import draw_curve
 from sim_transforms.report.data import ReportData, worst_classes
+from sim_transforms.report.projection import PALETTE, draw_projection
 from sim_transforms.report.reliability import draw_reliability
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
@@ -23,6 +24,8 @@ PAGE, MEDIA_PAGE = "index.html", "media.html"
 _GROUPS = {"known": "Classes seen in training", "unseen": "Classes never seen in training"}
 # Classes that the page names.
 _WORST = 20
+# Pairs of confused classes that the page names.
+_CONFUSED = 12
 # Characters of a label or a message, where a page cuts it; ids are shown whole, as `ruiji forget` looks for them.
 _SHORT = 160
 
@@ -37,6 +40,9 @@ def write_report(data: ReportData, output: Path) -> Path:
         clusters=cluster_rows(data.evaluation),
         open_set=open_set_rows(data.evaluation),
         reliability=draw_reliability(data.manifest.calibration),
+        projection=draw_projection(data.points),
+        palette=PALETTE,
+        confused=_CONFUSED,
     )
     return write_page(page, output)
 
@@ -53,6 +59,7 @@ def template(name: str) -> jinja2.Template:
     environment.filters["data_uri"] = data_uri
     environment.filters["short"] = short
     environment.filters["wav_uri"] = wav_uri
+    environment.filters["webp_uri"] = webp_uri
     return environment.get_template(name)
 
 
@@ -123,6 +130,20 @@ def thumbnail(pixels: Array, longest: int) -> Array:
 def data_uri(png: bytes) -> str:
     """PNG bytes as a data: address."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def picture_webp(png: bytes, side: int) -> bytes:
+    """A smaller WebP of a PNG, at most `side` pixels high and wide."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.thumbnail((side, side))
+        picture.save(buffer, "WEBP", quality=70, method=4)
+    return buffer.getvalue()
+
+
+def webp_uri(webp: bytes) -> str:
+    """Bytes of a WebP picture as a data: address."""
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
 
 
 def wav_uri(wav: bytes) -> str:

@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from sim_transforms.errors import MediaError
 from sim_transforms.lookup.open import OpenVersion
@@ -81,14 +80,6 @@ def address(store: LocalStore) -> Iterator[str]:
 def guarded(store: LocalStore) -> Iterator[str]:
     with small_service(store, ServeSettings(), (KEY,)) as service:
         yield from _listening(service)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium")
-    assert found is not None, "chromium is missing: python -m tests.runners.install chromium"
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
 
 
 @pytest.fixture

@@ -21,10 +21,18 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits_in_one_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """By Beam's own runner."""
+def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory in which Beam's own runner has worked the digits, in one process."""
     with _made_once(tmp_path_factory, "digits") as (folder, made):
-        return bytes_of_digits(folder) if made else run_digits(folder, ONE_PROCESS)
+        if not made:
+            run_digits(folder, ONE_PROCESS)
+        return folder
+
+
+@pytest.fixture(scope="session")
+def digits_in_one_process(digits_folder: Path) -> dict[str, bytes]:
+    """What that has left."""
+    return bytes_of_digits(digits_folder)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,12 @@ def digits_arguments(folder: Path, flags: tuple[str, ...]) -> tuple[str, ...]:
     return ("run", *_DIGITS, "--workdir", str(folder), *SHARED, *flags)
 
 
+def index_digits_arguments(prepared: Path, folder: Path, flags: tuple[str, ...]) -> tuple[str, ...]:
+    """Of `ruiji`: embeds and indexes what another working directory has prepared and trained."""
+    made = ("--examples", str(prepared / "examples"), "--model", str(prepared / "model"))
+    return ("index", *_DIGITS, *made, "--workdir", str(folder), *SHARED, *flags)
+
+
 def index_words(vectors: Path, folder: Path, flags: tuple[str, ...]) -> dict[str, bytes]:
     """`ruiji index --embeddings` on word vectors; the published bytes by name."""
     ruiji(*words_arguments(vectors, folder, flags))

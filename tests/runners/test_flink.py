@@ -23,7 +23,7 @@ from tests.runners.jobs import (
     WORDS,
     check_up,
     differences,
-    digits_arguments,
+    index_digits_arguments,
     index_words,
     run_digits,
     start,
@@ -119,19 +119,18 @@ def test_a_task_manager_killed_while_shards_are_built(
 
 
 def test_a_python_worker_killed_while_it_embeds(
-    cluster: FlinkCluster, folder: Path, tmp_path: Path, digits_in_one_process: dict[str, bytes]
+    cluster: FlinkCluster, folder: Path, tmp_path: Path, digits_folder: Path
 ) -> None:
     log = tmp_path / "log"
-    process = start(digits_arguments(folder, cluster.flags), log)
+    process = start(index_digits_arguments(digits_folder, folder, cluster.flags), log)
     try:
-        _wait(lambda: "embed: started" in log.read_text() and _embedding(folder), process, log)
+        _wait(lambda: _embedding(folder), process, log)
         (victim, *_) = sorted(_workers(cluster), key=lambda worker: worker.create_time())[-1:]
         os.kill(victim.pid, signal.SIGKILL)
         code = _finish(process)
     finally:
         process.kill()
-    store = {name.removeprefix("store/"): data for name, data in digits_in_one_process.items() if "store/" in name}
-    _right_or_not_there(code, folder, store, log)
+    _right_or_not_there(code, folder, published_bytes(digits_folder / "store"), log)
 
 
 def _embedding(folder: Path) -> bool:

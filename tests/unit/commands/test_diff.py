@@ -18,7 +18,8 @@ from sim_transforms.commands.thumbnails import thumbnails
 from sim_transforms.errors import NotFound
 from sim_transforms.media.sound import sound_shape
 from sim_transforms.records.media import Clips, MediaShape
-from sim_transforms.report.diff_page import QueryChange, VersionDiff, write_diff_page
+from sim_transforms.report.changes import QueryChange, VersionDiff
+from sim_transforms.report.diff_page import write_diff_page
 from sim_transforms.settings.stages import SoundSettings
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.local import LocalStore

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sim_transforms.quality.confusion import Confusion, confusion
 from sim_transforms.records.manifests import (
     Calibration,
     IndexFile,
@@ -20,8 +21,10 @@ from sim_transforms.records.manifests import (
     VersionManifest,
 )
 from sim_transforms.records.media import Clips
-from sim_transforms.report.data import CurvePoint, ReportData, Row, Section, Tile
-from sim_transforms.report.page import picture_png, quality_rows, write_report
+from sim_transforms.report.changes import QueryChange, VersionDiff
+from sim_transforms.report.data import Changes, CurvePoint, Point, ReportData, Row, Section, Tile
+from sim_transforms.report.page import picture_png, picture_webp, quality_rows, write_report
+from sim_transforms.report.projection import COLOURS, draw_projection
 from sim_transforms.report.reliability import draw_reliability
 from tests.unit.report.elements import elements_of
 
@@ -65,6 +68,13 @@ def _data() -> ReportData:
         curve=(CurvePoint(10, 0.985, 50_000.0), CurvePoint(24, 0.998, 20_000.0)),
         sections=(Section("Mistakes", "Some.", (Row(Tile("asked", "1", png), tiles),)),),
     )
+
+
+def whole_report(confused: Confusion, points: tuple[Point, ...], changes: Changes) -> ReportData:
+    """One that shows all there is to show."""
+    bins = (ReliabilityBin(0.1, 300, 0.99), ReliabilityBin(0.4, 1200, 0.25))
+    manifest = replace(_manifest(), calibration=Calibration(0.2, 0.95, 0.96, 0.91, 0.93, 1137, bins))
+    return replace(_data(), manifest=manifest, confusion=confused, points=points, changes=changes, linked=True)
 
 
 def _page(data: ReportData, folder: Path) -> str:
@@ -226,3 +236,78 @@ def test_picture_png_read_again_gives_the_pixels(channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, channels)).astype(np.uint8)
     again = np.asarray(Image.open(io.BytesIO(picture_png(pixels))))
     np.testing.assert_array_equal(again.reshape(pixels.shape), pixels)
+
+
+def _points(labels: str) -> tuple[Point, ...]:
+    """One point a letter, of lower case where its class is known."""
+    return tuple(
+        Point(n / len(labels), 1 - n / len(labels), f"item-{n}", each, None, each.islower())
+        for n, each in enumerate(labels)
+    )
+
+
+def test_write_report_shows_each_point_with_its_picture_and_texts(tmp_path: Path) -> None:
+    webp = picture_webp(picture_png(np.zeros((90, 60, 3), np.uint8)), 48)
+    with Image.open(io.BytesIO(webp)) as small:
+        assert small.size == (32, 48)
+    points = (Point(0.0, 0.0, _NASTY, _NASTY * 9, webp, True), Point(1.0, 1.0, "b", "", None, None))
+    page = _page(replace(_data(), points=points, sections=(), curve=()), tmp_path)
+    elements = elements_of(page)
+    (picture,) = [a["href"] for tag, a in elements if tag == "image"]
+    assert str(picture).startswith("data:image/webp;base64,")
+    assert len([a for tag, a in elements if a.get("class", "").startswith("p c")]) == 2
+    assert "<script" not in page
+    (drawing,) = [a for tag, a in elements if a.get("class") == "plane"]
+    assert "Items in the plane" in str(drawing["aria-label"])
+
+
+def test_draw_projection_gives_the_most_frequent_classes_a_colour_of_their_own() -> None:
+    few = draw_projection(_points("aab"))
+    assert few is not None
+    assert [(e.name, e.colour, e.count) for e in few.legend] == [("a", 0, 2), ("b", 1, 1)]
+    many = draw_projection(_points("abcdefghijkl" + "abcdefgh" + "KL"))
+    assert many is not None
+    own = [entry for entry in many.legend if entry.colour < COLOURS]
+    assert [entry.name for entry in own] == sorted(entry.name for entry in own)
+    assert len(own) == COLOURS - 1
+    assert (many.legend[-1].name, many.legend[-1].colour) == ("5 other classes", COLOURS)
+    assert sum(entry.count for entry in many.legend) == len(many.dots)
+
+
+def test_draw_projection_of_classes_never_seen_is_hollow_and_of_none_has_no_legend() -> None:
+    drawn = draw_projection(_points("aB"))
+    assert drawn is not None
+    assert [(dot.label, dot.hollow) for dot in drawn.dots] == [("a", False), ("B", True)]
+    assert [(entry.name, entry.hollow) for entry in drawn.legend] == [("B", True), ("a", False)]
+    bare = draw_projection((Point(0.5, 0.5, "x", "", None, None),))
+    assert bare is not None
+    assert (bare.legend, bare.described) == ((), "items: 1")
+    assert draw_projection(()) is None
+
+
+def test_write_report_shows_what_is_taken_for_what(tmp_path: Path) -> None:
+    found = confusion(["1", "1", "7", _NASTY], ["1", "7", "7", ""], most=3)
+    page = _page(replace(_data(), confusion=found), tmp_path)
+    cells = [a for tag, a in elements_of(page) if tag == "td" and "style" in a]
+    assert [(a["class"], a["style"]) for a in cells] == [
+        ("right", "--share: 50"),
+        ("wrong", "--share: 50"),
+        ("right", "--share: 100"),
+        ("wrong", "--share: 100"),
+    ]
+    assert "taken for <b>7</b> (1 of 2)" in page
+    assert "taken for <b>no class</b> (1 of 1)" in page
+    assert "<script" not in page
+
+
+def test_write_report_shows_what_changed_since_the_version_before(tmp_path: Path) -> None:
+    query = QueryChange("asked", ("kept", "gone"), ("kept", "new"))
+    before = VersionDiff("b" * 16, "a" * 16, 9, 10, ("new",), (), ("x",), "digest", True, 7, 1, 0.9, (query,))
+    png = picture_png(np.zeros((4, 4, 1), np.uint8))
+    page = _page(replace(_data(), changes=Changes(before, 0.9911, {"asked": png, "kept": png})), tmp_path)
+    for text in ("b" * 16, "9 before", "0.9911 before", "90.0 %", "1 of 7 sampled queries", "1 of 2 stay"):
+        assert text in page
+    kinds = [str(a["class"]) for tag, a in elements_of(page) if tag == "figure" and a.get("class") in ("came", "went")]
+    assert kinds == ["went", "came"]
+    assert page.count("no picture") == 2
+    assert "What changed since" not in _page(_data(), tmp_path)
