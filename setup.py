@@ -5,6 +5,7 @@ from setuptools import setup
 PACKAGES = [
     "pipelines",
     "sim_transforms",
+    "sim_transforms.browse",
     "sim_transforms.commands",
     "sim_transforms.embedding",
     "sim_transforms.features",
@@ -95,7 +96,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
     packages=PACKAGES,
-    package_data={"sim_transforms.report": ["*.html", "*.css", "templates/*"], "sim_transforms.service": ["static/*"]},
+    package_data={
+        "sim_transforms.browse": ["static/*"],
+        "sim_transforms.report": ["*.html", "*.css", "templates/*"],
+        "sim_transforms.service": ["static/*"],
+    },
     install_requires=REQUIREMENTS,
     extras_require={"dev": DEV_REQUIREMENTS},
     entry_points={"console_scripts": ["ruiji=pipelines.cli:console"]},

@@ -51,7 +51,7 @@ def forget(main: Main) -> None:
         scratch_folder(stages.workdir, "forget") as scratch,
     ):
         # The version first: what fails later is found again, and a version that misses its recall leaves all as it was.
-        published = _publish_without(main, settings, (scratch, lease), ids)
+        published = _publish_without(main, settings, (scratch, stages.examples, lease), ids)
         taken = forget_artefacts(stages.workdir, ids, settings.media.kind == "audio")
         older = forget_versions(store, ids, within_seconds)
     unknown = unknown_items(ids, published, taken, older)
@@ -69,15 +69,18 @@ def _listed(stages: Stages, settings: Settings, ids: tuple[str, ...]) -> dict[st
     return {item_id: row for item_id, row in rows if item_id in sought}
 
 
-def _publish_without(main: Main, settings: Settings, held: tuple[Path, KeptLease], ids: tuple[str, ...]) -> Published:
+def _publish_without(
+    main: Main, settings: Settings, held: tuple[Path, Path, KeptLease], ids: tuple[str, ...]
+) -> Published:
     """Patches LATEST where it holds an item, and moves LATEST on."""
     store = open_store(settings.store)
     current = latest(store)
     rows = _rows(store, current, ids) if current is not None else {}
     if not rows:
         return Published(current, current, "unchanged", rows)
-    scratch, lease = held
-    opened = open_latest(settings.store, cache_of_workers(main.options(settings), scratch))
+    scratch, examples, lease = held
+    cache, with_page = cache_of_workers(main.options(settings), scratch), settings.index.page_items > 0
+    opened = open_latest(settings.store, cache, with_page=with_page)
     # Once more: another job may have published since.
     rows = _rows(store, opened.version, ids)
     reason = (
@@ -86,7 +89,7 @@ def _publish_without(main: Main, settings: Settings, held: tuple[Path, KeptLease
         else None
     )
     chosen = settings_of_version(opened.manifest, settings)
-    following = NextVersion(opened, store, chosen, scratch, main, lease)
+    following = NextVersion(opened, store, chosen, scratch, main, lease, (examples,))
     how, version = following.publish(withdrawal(opened.manifest, rows), reason)
     return Published(opened.version, version or opened.version, how, rows)
 

@@ -8,6 +8,7 @@ ruiji index --embeddings vectors.npy --ids names.txt --store work/vectors/store
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines._job import Job
 from pipelines._main import Progress, no_progress
+from sim_transforms.browse.page import with_page
+from sim_transforms.browse.pictures import no_pictures
 from sim_transforms.build_index import BuildIndex, IndexResult, collect_index
 from sim_transforms.commands.estimate import Prediction
+from sim_transforms.commands.page_pictures import ExamplePictures
 from sim_transforms.index_input import IndexInput
 from sim_transforms.options import runs_here
 from sim_transforms.publish_version import (
@@ -37,6 +41,14 @@ from sim_transforms.runs.tally import looking
 from sim_transforms.settings.stages import IndexSettings, Settings
 from sim_transforms.storage.open import open_store
 from sim_transforms.worker_usage import peak_rss_bytes
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """What vectors were made with, where it is known: the folder of the model, and that of the decoded media."""
+
+    model: Path | None = None
+    examples: Path | None = None
 
 
 def build_index(
@@ -68,14 +80,14 @@ def _show(scratch: Path, show: Callable[[str, int, int], None]) -> None:
 def publish_index(
     folder: Path,
     built: IndexResult,
-    model: Path | None,
+    made_from: MadeFrom,
     settings: Settings,
     timings: dict[str, Any],
     prediction: Prediction,
     turn: Callable[[], str] | None = None,
 ) -> dict[str, Any]:
     """Puts `folder/parts` together into a version, measures it, compares it with `prediction`, publishes it."""
-    calibration = ModelManifest.load(model).calibration if model is not None else None
+    calibration = ModelManifest.load(made_from.model).calibration if made_from.model is not None else None
     version = folder / "version"
     version.mkdir()
     store = open_store(settings.store)
@@ -88,6 +100,10 @@ def publish_index(
     )
     speed = measure_speed(version, built.outcome.exact, described, settings.search)
     timings["measure_seconds"] = round(time.monotonic() - began, 3)
+    began = time.monotonic()
+    pictures = ExamplePictures(made_from.examples) if made_from.examples is not None else no_pictures
+    described = with_page(version, described, settings, pictures)
+    timings["page_seconds"] = round(time.monotonic() - began, 3)
     memory = (built.worker_peak_bytes, peak_rss_bytes())
     compared = {"estimate": prediction.outcome(folder / "parts", version, len(built.outcome.plans), *memory)}
     write_timings(version, {**timings, **speed, **compared, "shares": built.shares})

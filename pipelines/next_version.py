@@ -15,6 +15,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines._job import Job
 from pipelines._main import Main, Progress
 from pipelines.index import build_index
+from sim_transforms.browse.page import with_page
+from sim_transforms.browse.pictures import PagePictures, Pictures, first_of
+from sim_transforms.commands.page_pictures import ExamplePictures
 from sim_transforms.commands.published import Opened
 from sim_transforms.errors import RecallError
 from sim_transforms.index_input import open_embeddings
@@ -85,6 +88,7 @@ class NextVersion:
         scratch: folder that all workers share; its sub-folders patch, version, parts, rebuilt and live are used.
         main: the command; told why an index is built anew.
         lease: keeps other runs out; looked at before publishing.
+        examples: folders that may hold decoded media of what the version before shows no picture of.
     """
 
     opened: Opened
@@ -93,6 +97,7 @@ class NextVersion:
     scratch: Path
     main: Main
     lease: KeptLease
+    examples: tuple[Path, ...] = ()
 
     def publish(self, change: CatalogChange, reason: str | None = None) -> tuple[str, str | None]:
         """How the version was brought up to date (`unchanged`, `patched`, `rebuilt`), and the new version.
@@ -106,8 +111,11 @@ class NextVersion:
             PublishConflict: another job has published meanwhile.
         """
         reason = reason or self._why_rebuild(change)
+        manifest, settings = self.opened.manifest, self.settings.index
         changed = len(change.deleted) or change.fresh.num_rows or change.updates
-        if not changed and reason is None and self.settings.index.recall_target == self.opened.manifest.recall_target:
+        # The page that the configuration wants now, not that of when the version was made.
+        changed = changed or settings.wants_page(manifest.items) != manifest.has_page
+        if not changed and reason is None and settings.recall_target == manifest.recall_target:
             return "unchanged", None
         if reason is None:
             try:
@@ -139,6 +147,10 @@ class NextVersion:
         opened = self.opened
         return opened.manifest.row_ranges, opened.array("centroids.npy"), opened.array("free_rows.npy")
 
+    def _pictures(self) -> Pictures:
+        """Of items whose media have not changed out of the page of before, of the others out of the examples."""
+        return first_of([PagePictures(self.opened.folder), *map(ExamplePictures, self.examples)])
+
     def _patch(self, change: CatalogChange) -> str:
         settings, manifest, before = self.settings, self.opened.manifest, self.opened.folder
         parts, folder = self.scratch / "patch", self.scratch / "version"
@@ -160,6 +172,7 @@ class NextVersion:
         # Measured against the target of now, which may be another than the version's.
         parent = (self.opened.version, replace(manifest, recall_target=settings.index.recall_target))
         described = describe_patch(folder, parent, change, planned, sizes, read_exact(planned.plan), settings.search)
+        described = with_page(folder, described, settings, self._pictures())
         write_timings(folder, timings)
         self.lease.check()
         return publish(self.store, folder, described)
@@ -179,6 +192,7 @@ class NextVersion:
         described = make_manifest(
             folder, sizes, built.outcome, built.manifest, settings.index, manifest.calibration, settings.search
         )
+        described = with_page(folder, described, settings, self._pictures())
         self.lease.check()
         write_timings(folder, {"graph_seconds": round(built.graph_seconds, 3)})
         # After the version whose items it holds, and no other: what another job has published would be lost in it.

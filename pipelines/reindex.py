@@ -72,7 +72,7 @@ def reindex(main: Main) -> None:
         reason = run.why_embed_all()
         if reason is None:
             result = run.run(main.arguments.reread)
-            return main.answer(result, _text(result))
+            return main.answer(result, _text(result, run.page(result["version"])))
         main.notify(f"reindex: every item is embedded anew: {reason}; vectors of two models are never mixed")
         runner = Runner(main, settings, stages)
         preprocessed = runner.preprocess()
@@ -119,7 +119,8 @@ class Reindex:
         self._scratch, self._lease = held
         self._options: PipelineOptions = main.options(settings)
         self._model = ModelManifest.load(stages.model)
-        self._opened: Opened = open_latest(settings.store, cache_of_workers(self._options, self._scratch))
+        cache, with_page = cache_of_workers(self._options, self._scratch), settings.index.page_items > 0
+        self._opened: Opened = open_latest(settings.store, cache, with_page=with_page)
         self._manifest: VersionManifest = self._opened.manifest
         self._store: ObjectStore = open_store(settings.store)
         self._plan = plan_catalog(stages.source(), settings.catalog.allow_outside, stages.files())
@@ -199,7 +200,9 @@ class Reindex:
             metadata_columns=self._columns,
             digest=catalog_digest(self._manifest, diff.differences, embedded.table),
         )
-        following = NextVersion(self._opened, self._store, self._settings, self._scratch, self._main, self._lease)
+        held = self._scratch, self._main, self._lease
+        examples = self._scratch / "subset" / "examples", self._stages.examples
+        following = NextVersion(self._opened, self._store, self._settings, *held, examples)
         how, version = following.publish(change)
         self._remember()
         return self._answer(how, version, totals, embedded, diff)
@@ -309,6 +312,11 @@ class Reindex:
             "seconds": self.seconds(),
         }
 
+    def page(self, version: str | None) -> str | None:
+        """Where the page of a new version lies; null where there is none."""
+        shown: str | None = describe_published(self._store, version)["page"] if version else None
+        return shown
+
     def seconds(self) -> float:
         """Since this run began."""
         return round(time.monotonic() - self._began, 3)
@@ -331,7 +339,7 @@ def _write_catalog(folder: Path, references: list[MediaRef], columns: dict[str, 
     return path
 
 
-def _text(result: dict[str, Any]) -> str:
+def _text(result: dict[str, Any], page: str | None) -> str:
     counts = (
         f"items      {result['items']:,} in the catalog: {result['added']:,} added, {result['changed']:,} changed, "
         f"{result['skipped']:,} as they were, {result['rejected']:,} rejected; {result['removed']:,} removed"
@@ -342,5 +350,5 @@ def _text(result: dict[str, Any]) -> str:
     return (
         f"{counts}\ninferences {result['inferences']:,}\n"
         f"index      {result['how']}, recall@10 {result['recall_at_10']} at ef_search {result['ef_search']}\n"
-        f"version    {result['version']}"
+        f"version    {result['version']}" + (f"\nbrowse     {page}" if page else "")
     )

@@ -168,6 +168,7 @@ class Stages:
             embeddings, ids: of vectors made elsewhere.
             turn: says which version it must follow (`publish_version`).
         """
+        from sim_transforms.browse.static_files import static_digest
         from sim_transforms.index_input import open_embeddings
 
         settings, own = self._settings, embeddings is None
@@ -179,10 +180,11 @@ class Stages:
             "probe": settings.search.probe if settings.index.layout == "routed" else None,
             "store": settings.store,
             "max_reject_share": settings.preprocess.max_reject_share,
+            "page": static_digest() if settings.index.page_items else None,
         }
 
         def work(folder: Path) -> Results:
-            from pipelines.index import build_index, publish_index
+            from pipelines.index import MadeFrom, build_index, publish_index
             from pipelines.tune import predict_run
             from sim_transforms.failures import judge_rejects, write_rejects
 
@@ -197,14 +199,14 @@ class Stages:
             rejects = self.workdir / "index_rejects.parquet"
             write_rejects(rejects, built.failed)
             judge_rejects(built.totals, built.failed, settings.preprocess.max_reject_share, rejects)
-            model = self.model if own and built.manifest.model else None
-            published = publish_index(folder, built, model, settings, timings, prediction, turn)
+            made_from = MadeFrom(self.model if built.manifest.model else None, self.examples) if own else MadeFrom()
+            published = publish_index(folder, built, made_from, settings, timings, prediction, turn)
             return {**published, "rejects": str(rejects)}
 
         modules = _modules(
             "hnsw", "quality", "index_input", "read_embeddings", "find_repeats", "fit_partition", "assign_shards",
             "build_shards", "link_shards", "merge_shards", "route_shards", "measure_recall", "publish_version",
-            "build_index", "failures",
+            "build_index", "failures", "browse", "commands.page_pictures",
         )  # fmt: skip
         return Stage("index", inputs, modules, None, work)
 

@@ -30,6 +30,7 @@ from sim_transforms.merge_shards import part_paths
 from sim_transforms.quality.recall import RAISE, choose_ef, interval_of, tie_aware_recall
 from sim_transforms.records.batches import Array, ShardPlan
 from sim_transforms.records.manifests import (
+    PAGE,
     Calibration,
     Canary,
     EmbeddingsManifest,
@@ -275,10 +276,12 @@ def write_timings(folder: Path, timings: dict[str, Any]) -> None:
 def describe_published(store: ObjectStore, version: str) -> dict[str, Any]:
     """Small facts of a version in the store, for the summary and the state of the run."""
     manifest = versions.load_manifest(store, version)
+    folder = str(store.local_path(f"versions/{version}") or f"{store.url}/versions/{version}")
     at_ten = [r for r in manifest.recall if r.k == max(x.k for x in manifest.recall)]
     return {
         "version": version,
-        "folder": str(store.local_path(f"versions/{version}") or f"{store.url}/versions/{version}"),
+        "folder": folder,
+        "page": f"{folder}/{PAGE}" if manifest.has_page else None,
         "items": manifest.items,
         "recall_at_10": at_ten[0].recall if at_ten else None,
         "ef_search": manifest.ef_search,

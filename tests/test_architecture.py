@@ -22,13 +22,14 @@ ALLOWED = {
     "quality": NOUNS | {"hnsw", "storage"},
     "embedding": NOUNS | {"features"},
     "lookup": NOUNS | {"hnsw", "storage"},
+    "browse": NOUNS | {"hnsw", "storage"},
     "report": NOUNS | {"lookup", "quality", "storage"},
     "service": NOUNS | {"hnsw", "storage", "lookup", "media", "embedding", "report"},
     "commands": NOUNS
     | {"media", "features", "hnsw", "storage", "runs", "quality", "embedding", "lookup", "report", "service"},
     "beam": NOUNS | {"media", "features", "hnsw", "storage", "runs", "quality", "embedding"},
     "trainer": NOUNS | {"features", "storage", "quality"},
-    "pipelines": {"beam", "commands", "trainer", "settings", "records", "errors", "runs", "media", "storage"},
+    "pipelines": {"beam", "commands", "trainer", "settings", "records", "errors", "runs", "media", "storage", "browse"},
 }
 # Package -> rooms that may touch it.
 OUTSIDE = {
@@ -53,6 +54,7 @@ PUBLIC = {
         "object_name",
         "publish",
         "remove_version",
+        "search_entries",
         "version_id",
     },
     "sim_transforms.storage.leases": {

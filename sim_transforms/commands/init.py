@@ -57,8 +57,8 @@ _RATES = (8_000, 16_000, 22_050)
 _LEAST, _FEW_CLASSES = 2, 2
 # Quotient of the widest and the narrowest shape.
 _SAME_SHAPE = 1.2
-# Items from which an index is better held in parts.
-_MANY = 10_000_000
+# Items from which an index is better held in parts, and up to which a page to browse it is small.
+_MANY, _PAGE = 10_000_000, 20_000
 _LOOK: dict[str, MediaSettings] = {
     "image": ImageSettings(height=32, width=32, channels=3),
     "audio": SoundSettings(sample_rate=8_000, min_seconds=0.01, max_seconds=86_400.0, silence_db=None),
@@ -308,6 +308,9 @@ def _train(looked: Looked) -> list[str]:
 
 def _index(looked: Looked) -> list[str]:
     lines = ["index:", _line("recall_target", 0.95, "of the ten nearest; a version below it is never published")]
+    if looked.items <= _PAGE:
+        why = "up to so many items (or clips) a version holds a page to browse it, which shows them all; 0: none"
+        lines.append(_line("page_items", _PAGE, why))
     if looked.items > _MANY:
         lines.append(_line("layout", "routed", "a file a shard: searched without the whole index in memory"))
     return lines

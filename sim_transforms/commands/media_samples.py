@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from sim_transforms.commands.artefacts import read_example
 from sim_transforms.commands.media_hashes import ExampleTable
@@ -16,7 +15,7 @@ from sim_transforms.records.items import FailedItem
 from sim_transforms.records.media import MediaShape
 from sim_transforms.report.media_data import Sample
 from sim_transforms.report.media_page import AUDIBLE, LONGEST_SIDE
-from sim_transforms.report.page import picture_png
+from sim_transforms.report.page import picture_png, thumbnail
 from sim_transforms.report.waveform import draw_waveform, wav_bytes
 
 Array = np.ndarray[Any, Any]
@@ -69,24 +68,12 @@ class Samples:
     def _sample(self, known: Sample, media: bytes, shape: MediaShape) -> Sample:
         values = np.frombuffer(media, shape.dtype).reshape(shape.shape)
         if shape.sound is None:
-            return replace(known, png=_thumbnail(values))
+            return replace(known, png=picture_png(thumbnail(values, LONGEST_SIDE)))
         rate = shape.sound.sample_rate
         heard = known.item_id not in self._heard and len(self._heard) < AUDIBLE
         if heard:
             self._heard.add(known.item_id)
         return replace(known, wave=draw_waveform(values, rate), wav=wav_bytes(values, rate) if heard else None)
-
-
-def _thumbnail(pixels: Array) -> bytes:
-    """PNG of [h, w, 1 or 3] uint8, of at most LONGEST_SIDE pixels a side."""
-    height, width = pixels.shape[:2]
-    if max(height, width) <= LONGEST_SIDE:
-        return picture_png(pixels)
-    scale = LONGEST_SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-    small = np.asarray(Image.fromarray(np.ascontiguousarray(flat)).resize(size, Image.Resampling.BOX))
-    return picture_png(small.reshape(size[1], size[0], pixels.shape[2]))
 
 
 def _told(item: FailedItem) -> str:

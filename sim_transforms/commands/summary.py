@@ -69,6 +69,8 @@ def summary_text(summary: RunSummary) -> str:
         f"{_speed(indexed)}, {indexed['bytes']:,} bytes",
         f"version    {counts['version']} in {indexed['folder']}",
     ]
+    if indexed.get("page"):
+        lines.append(f"browse     {indexed['page']}")
     if indexed["rejected"]:
         lines.append(f"rejects    {indexed['rejects']} names each with its reason")
     if summary.evaluation is not None:

@@ -39,7 +39,7 @@ from sim_transforms.storage.checksums import crc32c_of
 from sim_transforms.storage.leases import READERS, REMOVALS, Hold, fresh_holds
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
-from sim_transforms.storage.versions import INDEX, file_entries, latest, load_manifest, object_name
+from sim_transforms.storage.versions import INDEX, latest, load_manifest, object_name, search_entries
 
 Array = np.ndarray[Any, Any]
 
@@ -96,7 +96,8 @@ class OpenVersion:
         self.version, self.manifest, self.folder = version, manifest, folder
         self.limits = limits or SearchSettings(probe=published_probe(manifest))
         check = partial(check_file, folder)
-        for entry in manifest.files if manifest.index is None else file_entries(manifest):
+        # Shard files, which stand first, are checked when they are opened.
+        for entry in search_entries(manifest)[len(manifest.shard_files) :]:
             check(entry)
         self._items = self._open_items()
         if self._items.count != manifest.items:
@@ -363,8 +364,16 @@ def _open_files(version: str, manifest: VersionManifest, folder: Path, limits: S
         raise DamagedArtefact(f"{folder}: a file of the version went, or cannot be read: {error}") from error
 
 
-def version_folder(store: ObjectStore, version: str, cache: VersionCache | None = None) -> Path:
+def version_folder(
+    store: ObjectStore, version: str, cache: VersionCache | None = None, *, with_page: bool = False
+) -> Path:
     """Where a version's files lie on this machine; a remote store's are brought, and stay until the process ends.
+
+    Args:
+        store: that holds the version.
+        version: its id.
+        cache: of a remote store's files; in the user's cache folder where not given.
+        with_page: bring the files of its page too.
 
     Raises:
         NotFound: no such version in a remote store, or one of its files.
@@ -373,7 +382,7 @@ def version_folder(store: ObjectStore, version: str, cache: VersionCache | None 
     folder = _local_folder(store, version)
     if folder is not None:
         return folder
-    return (cache or VersionCache()).hold(store, version, load_manifest(store, version)).path
+    return (cache or VersionCache()).hold(store, version, load_manifest(store, version), with_page=with_page).path
 
 
 def _local_folder(store: ObjectStore, version: str) -> Path | None:

@@ -33,6 +33,8 @@ _PUBLISH_PASSES = 3
 ROW_BYTES = 64.0
 # Schema, cells and footers of a shard's Arrow file.
 _SHARD_HEAD_BYTES = 3_000
+# Of an item in a page to browse, measured on pictures of 16 by 16 pixels; with a photograph it is some 4,000.
+_PAGE_BYTES = 600
 # Queries that each shard is measured with on its own.
 _SHARD_QUERIES = 100
 # A job of 300 items: in one process, and with SDK processes of their own, which import and compile for 8 seconds.
@@ -151,7 +153,8 @@ def predict(inputs: Inputs, settings: IndexSettings, workers: Workers) -> Estima
     spilled = grouped_bytes(inputs, settings) if workers.local else 0
     driver = DRIVER_BASE_BYTES + index + 4 * inputs.items
     driver += memory[stage] - BASE_BYTES if workers.in_process else 0
-    version = index + round(inputs.items * (inputs.row_bytes + 4))
+    page = inputs.items * _PAGE_BYTES if settings.wants_page(inputs.items) else 0
+    version = index + round(inputs.items * (inputs.row_bytes + 4)) + page
     return Estimate(
         items=inputs.items,
         dimension=inputs.dimension,

@@ -11,6 +11,10 @@ from sim_transforms.records.ledger import LedgerTotals
 from sim_transforms.records.media import Clips, MediaShape
 from sim_transforms.records.statistics import DataStatistics
 
+# Files of a version that are for browsers, and the one to open; nobody who searches reads them.
+PAGE_FOLDER = "page/"
+PAGE = PAGE_FOLDER + "index.html"
+
 
 class Manifest:
     """What all manifests share: how they are read."""
@@ -365,6 +369,11 @@ class VersionManifest(Manifest):
     def layout_is_routed(self) -> bool:
         """Whether the shards are files of their own."""
         return self.index is None
+
+    @property
+    def has_page(self) -> bool:
+        """Whether a page to browse it lies among its files."""
+        return any(entry.name == PAGE for entry in self.files)
 
     @property
     def index_bytes(self) -> int:

@@ -115,6 +115,18 @@ def picture_png(pixels: Array) -> bytes:
     return buffer.getvalue()
 
 
+def thumbnail(pixels: Array, longest: int) -> Array:
+    """[h, w, 1 or 3] uint8, of at most `longest` pixels a side."""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= longest:
+        return pixels
+    scale = longest / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(flat)).resize(size, Image.Resampling.BOX))
+    return small.reshape(size[1], size[0], pixels.shape[2])
+
+
 def data_uri(png: bytes) -> str:
     """PNG bytes as a data: address."""
     return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -172,6 +172,8 @@ class IndexSettings:
         upper_items: most items of level >= 1 (about n / m) for the one worker of the upper layers; a merged index of
             more is refused.
         recall_queries: items sampled to measure recall.
+        page_items: a version of at most so many items holds a page to browse it, `page/index.html`, which shows every
+            item's id, metadata and small picture to whoever may read the store; 0: none does.
     """
 
     space: Literal["cosine", "l2", "inner_product"] = "cosine"
@@ -185,6 +187,7 @@ class IndexSettings:
     recall_target: float = 0.95
     recall_queries: int = 1000
     upper_items: int = 2_000_000
+    page_items: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -198,6 +201,11 @@ class IndexSettings:
         if not 0.0 < self.recall_target <= 1.0:
             raise ValueError("recall_target: a share above 0 and up to 1 is expected")
         at_least("recall_queries", self.recall_queries, 10)
+        at_least("page_items", self.page_items, 0)
+
+    def wants_page(self, items: int) -> bool:
+        """Whether a version of so many items holds a page."""
+        return self.page_items > 0 and items <= self.page_items
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from sim_transforms.errors import DamagedArtefact, UsageError
 from sim_transforms.records.manifests import FileEntry, IndexFile, VersionManifest
 from sim_transforms.storage.checksums import crc32c_of, file_entry, index_file
 from sim_transforms.storage.object_store import ObjectStore, name_parts
-from sim_transforms.storage.versions import INDEX, file_entries, object_name
+from sim_transforms.storage.versions import INDEX, file_entries, object_name, search_entries
 
 # Some five merged versions of ten million vectors of dimension 128.
 DEFAULT_BYTES = 32 * 2**30
@@ -99,8 +99,16 @@ class VersionCache:
         self._root = (root or default_root()).absolute()
         self._limit_bytes = limit_bytes
 
-    def hold(self, store: ObjectStore, version: str, manifest: VersionManifest) -> HeldVersion:
+    def hold(
+        self, store: ObjectStore, version: str, manifest: VersionManifest, *, with_page: bool = False
+    ) -> HeldVersion:
         """Downloads what is not here yet, compares checksums, and holds the folder of the version.
+
+        Args:
+            store: that holds the version.
+            version: its id.
+            manifest: of it.
+            with_page: bring the files of its page too, which a search does not need.
 
         Raises:
             NotFound: a file is missing in the store.
@@ -110,7 +118,7 @@ class VersionCache:
         try:
             held = self._opened(version)
             try:
-                for entry in file_entries(manifest):
+                for entry in file_entries(manifest) if with_page else search_entries(manifest):
                     index = manifest.index if entry.name == INDEX else None
                     self._bring(store, version, _Wanted(entry, index), held.path)
                 with self._locked():

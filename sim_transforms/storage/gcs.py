@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 from http import HTTPStatus
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import requests
@@ -41,6 +41,8 @@ _ATTEMPTS = 5
 _FORGOTTEN = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _TOKEN = "ruiji-write"
 _BUCKET = re.compile("[a-z0-9][a-z0-9._-]*[a-z0-9]")
+# Of what browsers are shown straight from the bucket.
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 class GcsStore:
@@ -77,7 +79,8 @@ class GcsStore:
         """Writes over the generation that is there; the checksum travels along."""
 
         def send(blob: Blob, generation: int) -> None:
-            blob.upload_from_string(data, checksum="crc32c", if_generation_match=generation, retry=self._retry)
+            kind = blob.content_type or "text/plain"
+            blob.upload_from_string(data, kind, checksum="crc32c", if_generation_match=generation, retry=self._retry)
 
         self._replace(name, send)
 
@@ -241,6 +244,9 @@ class GcsStore:
             for _ in range(_ATTEMPTS):
                 blob = self._blob(name, self._chunk_bytes)
                 blob.metadata = {_TOKEN: token}
+                kind = _TYPES.get(PurePosixPath(name).suffix)
+                if kind is not None:
+                    blob.content_type = f"{kind}; charset=utf-8"
                 try:
                     send(blob, generation)
                     return True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sim_transforms.errors import DamagedArtefact, NotFound, PublishConflict
-from sim_transforms.records.manifests import FileEntry, VersionManifest
+from sim_transforms.records.manifests import PAGE_FOLDER, FileEntry, VersionManifest
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.leases import READERS, REMOVALS, Hold, fresh_holds
 from sim_transforms.storage.object_store import ObjectStore
@@ -58,6 +58,11 @@ def file_entries(manifest: VersionManifest) -> list[FileEntry]:
         return [*manifest.shard_files, *manifest.files]
     index = FileEntry(INDEX, manifest.index.size_bytes, manifest.index.crc32c, "")
     return [index, *manifest.files]
+
+
+def search_entries(manifest: VersionManifest) -> list[FileEntry]:
+    """The same without the page, which nobody who searches reads."""
+    return [entry for entry in file_entries(manifest) if not entry.name.startswith(PAGE_FOLDER)]
 
 
 def publish(store: ObjectStore, folder: Path, manifest: VersionManifest) -> str:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def run(gcs: GcsStore, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Runs a command on the catalog under tmp_path and the bucket; gives its JSON."""
-    config = configuration(tmp_path, digits_catalog(tmp_path / "media", 80))
+    config = configuration(tmp_path, digits_catalog(tmp_path / "media", 80), index={"page_items": 100})
     where = ("--workdir", str(tmp_path / "work"), "--set", f"store={gcs.url}", "--json")
 
     def call(*arguments: str) -> dict[str, Any]:
@@ -64,4 +64,9 @@ def test_bucket_is_kept_fresh_and_forgets(run: Callable[..., dict[str, Any]], gc
     assert [entry.version for entry in list_versions(gcs)] == [first, opened.version]
     assert kept not in opened.items.column("item_id").to_pylist()
     assert verify_version(gcs, opened.version) == []
+    start = f"versions/{opened.version}/page/"
+    page = {info.name.removeprefix(start): gcs.read(info.name) for info in gcs.list(start)}
+    assert not [name for name, data in page.items() if kept.encode() in data]
+    # Each item that is left has its picture, though most of them stood in the page of before alone.
+    assert page["pictures/000000.js"].count(b'\n"') == opened.manifest.items == 74
     assert not list(gcs.list("leases/readers"))

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import Request as UrlRequest
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from sim_transforms.storage.gcs import GcsStore
 from sim_transforms.storage.side_by_side import side_by_side
 from sim_transforms.storage.versions import MANIFEST, latest, list_versions, object_name, publish, version_id
 from tests.contracts.gcs_server import BUCKET, Answer, Gate, Request
+from tests.unit.browse.pages import paged_version
 from tests.unit.hnsw.clouds import clustered
 from tests.unit.storage.published import routed_folder, some_vectors, version_folder
 
@@ -68,6 +71,36 @@ def test_publish_of_shards_uploads_each_file(gcs: GcsStore, tmp_path: Path) -> N
     assert verify_version(gcs, version) == []
     opened = open_version(gcs.url, probe=100, memory_budget_mib=1)
     assert [m[0].item_id for m in opened.search(vectors[:5], 1)] == [f"item-{i}" for i in range(5)]
+
+
+def test_page_has_the_types_that_browsers_need_and_is_not_fetched_to_search(
+    gcs: GcsStore, gate: Gate, tmp_path: Path
+) -> None:
+    manifest = paged_version(tmp_path / "new", some_vectors(), lambda item_id, digest: b"png")
+    version = publish(gcs, tmp_path / "new", manifest)
+    types = {}
+    for entry in manifest.files:
+        if entry.name.startswith("page/"):
+            url = f"{gate.url}/{gcs.url.removeprefix('gs://')}/versions/{version}/{entry.name}"
+            # As a browser asks for a public object.
+            with urlopen(UrlRequest(url, headers={"Host": "storage.googleapis.com"})) as answer:
+                types[entry.name] = answer.headers["Content-Type"]
+                assert answer.read() == (tmp_path / "new" / entry.name).read_bytes()
+    assert types == {
+        "page/app.js": "text/javascript; charset=utf-8",
+        "page/ids.js": "text/javascript; charset=utf-8",
+        "page/index.html": "text/html; charset=utf-8",
+        "page/pictures/000000.js": "text/javascript; charset=utf-8",
+        "page/rows/000000.js": "text/javascript; charset=utf-8",
+        "page/style.css": "text/css; charset=utf-8",
+    }
+    gate.reset()
+    open_version(gcs.url)
+    assert not [path for _, path in gate.seen if "%2Fpage%2F" in path]
+    assert verify_version(gcs, version) == []
+    gcs.write(f"versions/{version}/page/app.js", b"alert(1)")
+    assert [problem.split(" ")[0] for problem in verify_version(gcs, version)] == ["page/app.js"]
+    assert gcs._existing(f"versions/{version}/page/app.js").content_type == "text/javascript; charset=utf-8"
 
 
 def test_publish_again_is_the_same_version(gcs: GcsStore, tmp_path: Path) -> None:

@@ -26,12 +26,14 @@ from sim_transforms.storage.leases import READERS, Hold
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import latest, list_versions
 from tests.pipelines.small_catalogs import ONE_PROCESS, configuration, digits_catalog
+from tests.pipelines.version_pages import checked_page
 
 pytestmark = pytest.mark.slow
 
 ITEMS = 120
 GONE = "digit-0007"
 DAMAGED = "digit-0011"
+SECTIONS = {"reindex": {"rebuild_above": 0.9}, "index": {"page_items": 1000}}
 
 
 @dataclass
@@ -87,7 +89,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Two versions, the second after a change of the catalog; one item was rejected."""
     folder = tmp_path_factory.mktemp("shop")
     catalog = digits_catalog(folder / "media", ITEMS)
-    shop = Shop(folder, configuration(folder, catalog, reindex={"rebuild_above": 0.9}))
+    shop = Shop(folder, configuration(folder, catalog, **SECTIONS))
     (folder / "media" / f"{DAMAGED}.png").write_bytes(b"no picture")
     shop.run("run", *ONE_PROCESS)
     shop.drop("digit-0003")
@@ -101,11 +103,11 @@ def shop(published: Shop, tmp_path: Path) -> Shop:
     for name in ("media", "work"):
         shutil.copytree(published.folder / name, tmp_path / name)
     catalog = tmp_path / "media" / "small.csv"
-    return Shop(tmp_path, configuration(tmp_path, catalog, reindex={"rebuild_above": 0.9}))
+    return Shop(tmp_path, configuration(tmp_path, catalog, **SECTIONS))
 
 
 def _traces(shop: Shop, item_id: str) -> dict[str, bytes]:
-    """What tells an item: its id, its vector as the index and as the embeddings hold it, its decoded media."""
+    """What tells an item: its id, its vector as the index and as the embeddings hold it, its media, its picture."""
     items = load_embeddings(shop.work / "embeddings")
     vector = items.vectors[items.item_ids.tolist().index(item_id)]
     return {
@@ -113,6 +115,7 @@ def _traces(shop: Shop, item_id: str) -> dict[str, bytes]:
         "indexed": open_version(shop.store).vector_of(item_id).tobytes(),
         "embedded": vector.tobytes(),
         "media": DecodedMedia(shop.work / "examples").pixels([item_id]).tobytes(),
+        "picture": (checked_page(shop.store)[item_id] or "").encode(),
     }
 
 
@@ -135,7 +138,8 @@ def _ids(folder: Path, pattern: str) -> set[str]:
 
 def test_forget_leaves_no_byte_of_an_item_in_store_examples_or_embeddings(shop: Shop) -> None:
     traces = _traces(shop, GONE)
-    assert {name.split("/")[0] for name in _holding(shop, traces["id"])} == {"decoded", "examples"}
+    assert {name.split("/")[0] for name in _holding(shop, traces["id"])} == {"decoded", "examples", "store"}
+    assert any("/page/pictures/" in name for name in _holding(shop, traces["picture"]))
     assert _holding(shop, traces["indexed"])
     assert _holding(shop, traces["media"])
     before = [v.version for v in list_versions(open_store(shop.store))]
@@ -152,6 +156,7 @@ def test_forget_leaves_no_byte_of_an_item_in_store_examples_or_embeddings(shop: 
     assert taken["index"]["version"] == before[-1]
     assert {name.split("/")[0] for name in taken["files"]} == {"decoded", "examples", "embeddings", "sources"}
     assert taken["deleted"] == before
+    assert len(checked_page(shop.store)) == ITEMS - 3
     assert [v.version for v in list_versions(open_store(shop.store))] == [found["version"]]
 
 
@@ -331,6 +336,8 @@ def test_forget_builds_anew_where_a_patch_would_change_too_much(shop: Shop) -> N
     shop.drop(GONE)
     found = shop.forget(GONE, "--set", "reindex.rebuild_above=0")
     assert found["how"] == "rebuilt"
+    assert None not in checked_page(shop.store).values()
+    assert _holding(shop, traces["picture"]) == _holding(shop, traces["id"]) == []
     assert _holding(shop, traces["indexed"]) == _tables_with(shop, GONE) == []
     assert shop.run("versions", "verify")["problems"] == []
 

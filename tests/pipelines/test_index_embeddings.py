@@ -19,6 +19,7 @@ from sim_transforms.records.ledger import LedgerTotals
 from sim_transforms.records.manifests import EmbeddingsManifest
 from sim_transforms.settings.stages import IndexSettings
 from sim_transforms.storage.checksums import file_entry
+from tests.pipelines.version_pages import checked_page
 from tests.unit.hnsw.clouds import clustered
 
 pytestmark = pytest.mark.slow
@@ -90,11 +91,15 @@ def test_index_two_processes_give_the_same_bytes_as_one(tmp_path: Path, capsys: 
     digests = []
     for name, runner in (("one", IN_PROCESS), ("two", ["--direct_num_workers=2"])):
         flags = ["--embeddings", str(tmp_path / "v.npy"), "--set", "index.shard_items=400", "--json"]
+        flags += ["--set", "index.page_items=3000"]
         assert _index(tmp_path / name, *flags, runner=runner) == 0
         version = _answer(capsys)["version"]
         folder = tmp_path / name / "store" / "versions" / version
-        digests.append({p.name: p.read_bytes() for p in folder.iterdir() if p.name != "timings.json"})
+        files = [p for p in folder.rglob("*") if p.is_file() and p.name != "timings.json"]
+        digests.append({p.relative_to(folder).as_posix(): p.read_bytes() for p in files})
+        assert checked_page(str(tmp_path / name / "store")) == {}
     assert digests[0] == digests[1]
+    assert sum(name.startswith("page/rows/") for name in digests[0]) == 12
 
 
 @pytest.mark.parametrize("items", [1, 2, 5])

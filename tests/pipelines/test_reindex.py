@@ -1,5 +1,6 @@
 """A changed catalog: what is embedded, what is found afterwards, and when the index is built anew."""
 
+import base64
 import contextlib
 import csv
 import io
@@ -14,11 +15,16 @@ from PIL import Image
 
 from pipelines.cli import main
 from sim_transforms.lookup.open import open_version
+from sim_transforms.media.decode import decode_media, media_shape
+from sim_transforms.report.page import picture_png
+from sim_transforms.settings.stages import ImageSettings
 from tests.pipelines.small_catalogs import ONE_PROCESS, TWO_PROCESSES, configuration, digits_catalog
+from tests.pipelines.version_pages import checked_page, told_anywhere
 
 pytestmark = pytest.mark.slow
 
 ITEMS, HELD_BACK = 200, 30
+SECTIONS = {"reindex": {"rebuild_above": 0.5}, "index": {"page_items": 1000}}
 
 
 class Shop:
@@ -31,7 +37,7 @@ class Shop:
         with self.catalog.open() as file:
             self.rows = list(csv.DictReader(file))
         self.work = folder / "work"
-        self.config = configuration(folder, self.catalog, reindex={"rebuild_above": 0.5})
+        self.config = configuration(folder, self.catalog, **SECTIONS)
         self.write(self.rows[:-HELD_BACK])
         self.run("run", *ONE_PROCESS)
 
@@ -53,6 +59,13 @@ class Shop:
         """`ruiji reindex`."""
         return self.run("reindex", *flags, *ONE_PROCESS)
 
+    def pictures(self) -> dict[str, str]:
+        """What a page shows of the media as they are now."""
+        return {
+            row["item_id"]: base64.b64encode(picture_png(_pixels(self.media / row["uri"]))).decode()
+            for row in self.rows
+        }
+
     def copy(self, folder: Path) -> "Shop":
         """The same in another folder, media and catalog too."""
         other = object.__new__(Shop)
@@ -60,7 +73,7 @@ class Shop:
         shutil.copytree(self.work, folder / "work")
         other.media, other.work, other.rows = folder / "media", folder / "work", self.rows
         other.catalog = folder / "media" / self.catalog.name
-        other.config = configuration(folder, other.catalog, reindex={"rebuild_above": 0.5})
+        other.config = configuration(folder, other.catalog, **SECTIONS)
         return other
 
 
@@ -74,6 +87,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def shop(published: Shop, tmp_path: Path) -> Shop:
     """A copy that a test may change."""
     return published.copy(tmp_path)
+
+
+def _pixels(path: Path) -> np.ndarray:
+    shape = media_shape(ImageSettings())
+    return np.frombuffer(decode_media(path.read_bytes(), shape).parts[0].media, np.uint8).reshape(shape.shape)
 
 
 def _matches(shop: Shop, item_id: str, k: int = 10) -> list[str]:
@@ -118,6 +136,9 @@ def test_reindex_embeds_what_is_new_or_changed_and_patches(shop: Shop) -> None:
     )
     assert places[kept[20]["item_id"]] == 777
     assert opened.manifest.churn == pytest.approx(36 / 170, abs=1e-6)
+    known = {row["item_id"] for row in kept}
+    assert checked_page(str(shop.work / "store")) == {i: png for i, png in shop.pictures().items() if i in known}
+    assert told_anywhere(str(shop.work / "store"), shop.rows[0]["item_id"]) == []
     assert shop.reindex()["how"] == "unchanged"
     assert replaced <= set(opened.items.column("item_id").to_pylist())
 
@@ -143,6 +164,9 @@ def test_reindex_agrees_with_an_index_that_is_built_anew(shop: Shop, tmp_path: P
         other.write(other.rows[12:])
     assert shop.reindex()["how"] == "patched"
     assert anew.reindex("--set", "reindex.rebuild_above=0")["how"] == "rebuilt"
+    pages = [checked_page(str(other.work / "store")) for other in (shop, anew)]
+    assert pages[0] == pages[1]
+    assert None not in pages[0].values()
     same = [
         len(set(_matches(shop, row["item_id"])) & set(_matches(anew, row["item_id"]))) / 10 for row in shop.rows[12:]
     ]
@@ -175,6 +199,17 @@ def test_reindex_for_another_recall_target_measures_the_same_index(shop: Shop) -
     after = open_version(str(shop.work / "store")).manifest
     assert (after.recall_target, after.index) == (0.999, before.index)
     assert shop.reindex("--set", "index.recall_target=0.999")["version"] is None
+
+
+def test_reindex_writes_a_page_where_it_is_wanted_now_and_none_where_it_is_not(shop: Shop) -> None:
+    store = str(shop.work / "store")
+    before = checked_page(store)
+    assert shop.reindex("--set", "index.page_items=0")["how"] == "patched"
+    assert not open_version(store).manifest.has_page
+    assert shop.reindex("--set", "index.page_items=0")["how"] == "unchanged"
+    found = shop.reindex()
+    assert (found["how"], found["inferences"]) == ("patched", 0)
+    assert checked_page(store) == before
 
 
 def test_reindex_drops_a_value_that_the_column_of_now_cannot_hold(shop: Shop) -> None:

@@ -23,6 +23,7 @@ from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import list_versions
 from tests.pipelines.small_catalogs import ONE_PROCESS, configuration
 from tests.pipelines.sound_catalogs import CLASSES, RATE, melody, sounds_catalog, write_rows, write_sound
+from tests.pipelines.version_pages import checked_page
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +53,7 @@ class Shop:
         """Writes the catalog and its configuration."""
         write_rows(self.media / "sounds.csv", self.rows)
         limits = {"preprocess": {"max_reject_share": 0.2}, "reindex": {"rebuild_above": 0.9}}
+        limits |= {"index": {"page_items": 1000}}
         configuration(self.folder, self.media / "sounds.csv", media=MEDIA, train=TRAIN, **limits)
 
     def run(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
@@ -125,6 +127,7 @@ def test_run_counts_sounds_and_beside_them_clips(published: Shop) -> None:
     assert (found["clips"], found["inferences"]) == (clips, clips)
     assert published.clips() == _expected()
     assert published.opened().manifest.clips == Clips(2.0, 1.0)
+    assert None not in checked_page(str(published.work / "store")).values()
 
 
 def test_evaluation_compares_raw_spectra_and_report_shows_clips(published: Shop) -> None:
@@ -173,7 +176,7 @@ def test_reindex_of_unchanged_sounds_reads_and_embeds_nothing(shop: Shop) -> Non
 
 @pytest.mark.parametrize("above", ["0.9", "0"])
 def test_reindex_changes_whole_sounds_and_keeps_their_clips_together(shop: Shop, above: str, tmp_path: Path) -> None:
-    before = shop.opened()
+    before, shown = shop.opened(), checked_page(str(shop.work / "store"))
     shop.change()
     found = shop.run("reindex", "--set", f"reindex.rebuild_above={above}", *ONE_PROCESS)
     assert found["how"] == ("patched" if above == "0.9" else "rebuilt")
@@ -192,6 +195,10 @@ def test_reindex_changes_whole_sounds_and_keeps_their_clips_together(shop: Shop,
     np.testing.assert_allclose(after.vector_of("tune-07#2"), before.vector_of("tune-07#2"), atol=1e-6)
     assert np.abs(after.vector_of("tune-05#1") - before.vector_of("tune-05#1")).max() > 1e-3
     assert shop.run("versions", "verify")["problems"] == []
+    pictures = checked_page(str(shop.work / "store"))
+    assert None not in pictures.values()
+    assert pictures["tune-05#1"] != shown["tune-05#1"]
+    assert pictures["tune-07#2"] == shown["tune-07#2"]
     assert shop.run("reindex", "--set", f"reindex.rebuild_above={above}", *ONE_PROCESS)["version"] is None
     _check_what_is_said_of(shop, before.version, tmp_path)
 

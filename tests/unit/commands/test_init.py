@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import soundfile
 from PIL import Image
 
 from pipelines.cli import main
-from sim_transforms.commands.init import init
+from sim_transforms.commands.init import configuration, init, look
 from sim_transforms.errors import CatalogError, MediaError, UsageError
 from sim_transforms.media.catalog import plan_catalog
 from sim_transforms.media.remote import FileStatus, RemoteFiles
@@ -55,6 +56,7 @@ def test_pictures_in_folders_of_their_classes() -> None:
     assert (settings.media.height, settings.media.width, settings.media.channels) == (64, 64, 3)
     assert settings.media.resize == "fit"
     assert (settings.train.loss, settings.train.classes_per_batch) == ("multi_similarity", 2)
+    assert settings.index.page_items == 20_000
     assert "22 pictures, labels: 3 (2 of two items or more, the smallest has 1)" in text
     assert "1 of 22 that were tried could not be decoded" in text
 
@@ -95,6 +97,14 @@ def test_table_with_labels_and_rows_that_name_nothing() -> None:
     assert settings.catalog.source == "shop.jsonl"
     assert "8 pictures, labels: 2" in text
     assert "1 further rows name no file" in text
+
+
+def test_page_is_proposed_for_catalogs_that_it_can_show() -> None:
+    for number in range(2):
+        _picture(Path(f"p/a/{number}.png"), 20, 20, 1, number)
+    looked = look("p", False)
+    for items, proposed in ((20_000, True), (20_001, False)):
+        assert ("page_items: 20000" in configuration("p", "p", replace(looked, items=items))) is proposed
 
 
 def test_names_that_yaml_would_read_otherwise_are_quoted() -> None:

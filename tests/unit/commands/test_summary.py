@@ -37,6 +37,12 @@ def test_summary_of_pictures_knows_no_clips() -> None:
     assert "clips" not in found
 
 
+def test_page_of_a_version_is_named_where_there_is_one() -> None:
+    assert "\nbrowse     f/page/index.html" in summary_text(_summary({**INDEXED, "page": "f/page/index.html"}))
+    assert "browse" not in summary_text(_summary({**INDEXED, "page": None}))
+    assert "browse" not in summary_text(_summary(INDEXED))
+
+
 def test_evaluation_text_names_what_stands_beside_the_model() -> None:
     intervals = {"known": {"precision_at_1": [0.85, 0.93]}}
     open_set = {"known": {"queries": 5.0, "auroc": 0.9, "answered": 0.9, "right": 0.8, "refused": 0.7}, "unseen": {}}

@@ -5,6 +5,7 @@ import json
 import pytest
 import tensorflow as tf
 
+from sim_transforms.features.example_bytes import features_of
 from sim_transforms.features.example_format import NAMES, ExampleRecord, decode_example, encode_example
 
 
@@ -27,3 +28,6 @@ def test_bytes_are_those_that_tensorflow_writes(size: int) -> None:
     record = ExampleRecord("päckchen#2.5", "", "train", "0f" * 32, media, metadata)
     assert encode_example(record) == _by_tensorflow(record)
     assert decode_example(encode_example(record)) == record
+    found = features_of(encode_example(record))
+    assert found.keys() == set(NAMES)
+    assert (found["media"], found["label"], found["item_id"].decode()) == (media, b"", record.item_id)

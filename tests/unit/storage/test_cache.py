@@ -16,6 +16,7 @@ from sim_transforms.storage import cache as cache_module
 from sim_transforms.storage.cache import VersionCache, default_root
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import load_manifest, publish
+from tests.unit.browse.pages import paged_version
 from tests.unit.storage.published import published_routed, some_vectors
 from tests.unit.storage.published import version_folder as make_version
 
@@ -84,6 +85,21 @@ def test_version_of_shards_keeps_its_folders(tmp_path: Path) -> None:
     found = sorted(p.relative_to(held.path) for p in held.path.rglob("*") if p.is_file() and p.name[0] != ".")
     assert found == expected
     held.release()
+
+
+def test_page_is_brought_for_those_alone_who_ask_for_it(store: AwayStore, tmp_path: Path) -> None:
+    manifest = paged_version(tmp_path / "new", some_vectors())
+    version = publish(store, tmp_path / "new", manifest)
+    cache = VersionCache(tmp_path / "cache")
+    cache.hold(store, version, manifest).release()
+    assert sorted(store.fetched) == ["index.hnsw", "items.parquet"]
+    held = cache.hold(store, version, manifest, with_page=True)
+    page = tmp_path / "new" / "page"
+    expected = {p.relative_to(page): p.read_bytes() for p in page.rglob("*") if p.is_file()}
+    found = {p.relative_to(held.path / "page"): p.read_bytes() for p in (held.path / "page").rglob("*") if p.is_file()}
+    assert found == expected
+    held.release()
+    assert open_version(store.url).version == version
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
