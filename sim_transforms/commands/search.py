@@ -1,7 +1,7 @@
 """`ruiji search`: the nearest items of a media file, an indexed item or a vector."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def search(source: Source, query: Query, model: Path | None = None, files: Remot
     matches = _matches(opened, query, partial(embed_media, opened, query.media, model, files))
     return {
         "version": opened.version,
-        "matches": [m._asdict() for m in matches],
+        "matches": [asdict(m) for m in matches],
         "no_match": opened.no_match(matches),
         "routed": opened.manifest.layout_is_routed,
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,8 @@ _FIRST, _MOST = 64, 4096
 _ITEM_CLIPS = 16
 
 
-class SoundMatch(NamedTuple):
+@dataclass(frozen=True)
+class SoundMatch:
     """A sound.
 
     Attributes:

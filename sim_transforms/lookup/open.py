@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +51,8 @@ _CONDITIONS = 8
 _LEAST_SQUARES, _MOST_SQUARES = 1e-30, 1e30
 
 
-class Match(NamedTuple):
+@dataclass(frozen=True)
+class Match:
     """A neighbour: its id, its distance as the commands show it, its metadata."""
 
     item_id: str
