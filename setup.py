@@ -69,6 +69,7 @@ DEV_REQUIREMENTS = [
     "hypothesis",
     "jax>=0.7",
     "kubernetes-validate>=1.37",
+    "mkdocs-material>=9.7",
     "mypy",
     "playwright>=1.60",
     "pre-commit",
