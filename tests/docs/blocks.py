@@ -103,7 +103,7 @@ def command_lines(text: str) -> list[str]:
     if "<<" in text:
         return [text.strip()]
     commands, open_line = [], ""
-    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
+    for line in re.sub(r"\s*\\\n\s*", " ", text).splitlines():
         whole = f"{open_line}\n{line}" if open_line else line
         try:
             words = shlex.split(whole, comments=True)

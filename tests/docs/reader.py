@@ -19,6 +19,7 @@ from tests.docs.shell import Shell
 
 ANSWER = "answer"
 _ID, _NUMBER = re.compile(r"\b[0-9a-f]{16}\b"), re.compile(r"-?\d[\d,]*(\.\d+)?(e-?\d+)?")
+_FOLDER = re.compile(r"/\S*/(?=work/)")
 _FIRST_WORDS = (".venv/", "ruiji ", "make ", "curl ", "python ", "kubectl ", "gcloud ", "docker ", "cp ", "export ")
 _DOCKER = ("FROM", "COPY", "RUN", "ENV", "WORKDIR", "ENTRYPOINT", "ARG")
 # Prometheus' own, beside ours.
@@ -144,7 +145,7 @@ class Reader:
 
 def _plain(line: str) -> str:
     """A line of an answer without what may differ from machine to machine."""
-    return " ".join(_NUMBER.sub("N", _ID.sub("ID", line)).split())
+    return " ".join(_NUMBER.sub("N", _ID.sub("ID", _FOLDER.sub("", line))).split())
 
 
 def _shape(value: Any) -> Any:

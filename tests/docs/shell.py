@@ -55,7 +55,7 @@ class Shell:
         home: where its commands run.
         replaced: text of a page -> what stands for it here: buckets, and what would take long.
         looked_at: commands that hold one of these are not run.
-        known: command -> its outcome, where its files were made before.
+        known: command -> its outcome, where its files were made before; taken when it is given for the first time.
         seconds: each command with how long it took.
         answer: what the last command printed.
     """
@@ -94,8 +94,8 @@ class Shell:
         return _ADDRESS.sub(rf"\1:{self._port}", line) if self._port else line
 
     def _outcome(self, line: str, block: Block) -> Outcome:
-        if line in self.known:
-            return self.known[line]
+        if _bare(line) in self.known:
+            return self.known.pop(_bare(line))
         began = time.monotonic()
         expected = int(found[1]) if (found := _CODE.search(line)) else 0
         name = _ASSIGNMENT.match(line)
@@ -180,6 +180,11 @@ def _noted_server() -> Iterator[list[uvicorn.Server]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uvicorn, "Server", server)
         yield made
+
+
+def _bare(line: str) -> str:
+    """Without the comment at its end."""
+    return shlex.join(shlex.split(line, comments=True))
 
 
 def _is_plain(line: str) -> bool:

@@ -11,6 +11,7 @@ import yaml
 
 from sim_transforms.errors import RuijiError
 from sim_transforms.settings.loader import load_settings
+from sim_transforms.settings.stages import Settings
 from tests.docs.blocks import INDENTED, ROOT, blocks_of, command_lines
 from tests.docs.commands import PAGE, reference
 from tests.docs.reader import Reader
@@ -58,19 +59,24 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
 
 def test_defaults_of_the_design_page_are_those_of_the_settings(tmp_path: Path) -> None:
-    (text,) = [b.text for b in blocks_of(ROOT / "docs" / "design.md") if b.text.startswith("name: digits")]
-    sounds = re.search(r"# or: (\{kind: audio.*?)\n\s*#\s*(.*?\})", text, re.S)
-    assert sounds is not None
-    for media in (None, f"{sounds[1]} {sounds[2]}"):
-        tree = yaml.safe_load(text.replace("...", "'...': null").replace("<workdir>", "work/digits"))
+    blocks = blocks_of(ROOT / "docs" / "design.md")
+    assert [block.language for block in blocks] == [INDENTED] * 3
+    stated, *pictures = sorted(blocks, key=lambda block: not block.text.startswith("name: "))
+    Reader(Shell(tmp_path)).follow(pictures)
+    for media in ("", "audio"):
+        tree = yaml.safe_load(stated.text.replace("...", "'...': null").replace("<workdir>", "work/digits"))
         if media:
-            tree["media"] = yaml.safe_load(media)
-        stated = tmp_path / "stated.yaml"
-        stated.write_text(yaml.safe_dump(_without_dots(tree)))
-        few = {name: tree[name] for name in ("name", "catalog")} | {"media": {"kind": tree["media"]["kind"]}}
-        plain = tmp_path / "plain.yaml"
-        plain.write_text(yaml.safe_dump(few))
-        assert load_settings(str(stated)) == load_settings(str(plain))
+            found = re.search(r"# or: (\{kind: audio.*?)\n\s*#\s*(.*?\})", stated.text)
+            assert found is not None
+            tree["media"] = yaml.safe_load(f"{found[1]} {found[2]}")
+        few = {name: tree[name] for name in ("name", "catalog", "beam")} | {"media": {"kind": tree["media"]["kind"]}}
+        assert _loaded(_without_dots(tree), tmp_path) == _loaded(few, tmp_path)
+
+
+def _loaded(tree: object, folder: Path) -> Settings:
+    path = folder / "settings.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return load_settings(str(path))
 
 
 def _without_dots(value: object) -> object:
