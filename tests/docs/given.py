@@ -19,7 +19,6 @@ from tests.unit.storage.published import some_vectors
 
 _RATE, _SECONDS = 8000, 9
 _SHORT = '"epochs": 1, "steps_per_epoch": 3, "examples_per_class": 4'
-_SHORT_FLAGS = "--set train.epochs=1 --set train.steps_per_epoch=3"
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Given:
         make: fills the reader's folder, and gives what the page's Python code finds.
         after_run: the page goes on from `ruiji run --config configs/digits.yaml`.
         replaced: text of the page -> what stands for it here.
-        looked_at: commands that hold one of these are looked at and not run, because a page or another test runs the
-            like of them.
+        looked_at: commands, and blocks of Python, that hold one of these are looked at and not run, because a page or
+            another test runs the like of them.
     """
 
     make: Callable[[Path], dict[str, Any]] = lambda home: {}
@@ -41,9 +40,9 @@ class Given:
 
 
 def _songs(home: Path) -> dict[str, Any]:
-    """Three albums of four songs."""
+    """Three albums of ten songs."""
     for album, base in (("spring", 220.0), ("summer", 440.0), ("winter", 880.0)):
-        for number in range(4):
+        for number in range(10):
             path = home / "my-songs" / album / f"song-{number}.flac"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, melody(int(base) + number, _SECONDS, base), _RATE)
@@ -51,10 +50,10 @@ def _songs(home: Path) -> dict[str, Any]:
 
 
 def _shop(home: Path) -> dict[str, Any]:
-    """Forty products of four kinds: rectangles of a colour, at a place that the kind says."""
+    """Eighty products of four kinds: rectangles of a colour, at a place that the kind says."""
     generator = np.random.default_rng(0)
     rows = []
-    for number in range(40):
+    for number in range(80):
         kind = ("lamp", "vase", "chair", "table")[number % 4]
         name = f"{kind}-{number // 4 + 1:02d}"
         pixels = generator.integers(200, 256, (40, 48, 3), np.uint8)
@@ -98,19 +97,12 @@ def _vectors(home: Path) -> None:
 
 
 def _readme(home: Path) -> dict[str, Any]:
-    """All of it; pets, a model to compare with, and a catalog of digits that has changed since it was indexed."""
+    """Pictures, vectors, and a catalog of digits that has changed since it was indexed."""
     _shop(home)
     shutil.copytree(home / "data" / "pictures", home / "PICTURES" / "pets")
-    rows = [f"pet-{number},PICTURES/pets/{path.name},{path.name[:4]}" for number, path in enumerate(_files(home))]
-    (home / "pets.csv").write_text("\n".join(["item_id,uri,label", *rows]) + "\n")
-    shutil.copytree(home / "work" / "digits" / "model", home / "work" / "old" / "model")
     catalog = home / "work" / "digits" / "catalog" / "catalog-0.csv"
     catalog.write_text("".join(catalog.read_text().splitlines(keepends=True)[:-1]))
     return _arrays(home)
-
-
-def _files(home: Path) -> list[Path]:
-    return sorted((home / "PICTURES" / "pets").iterdir())
 
 
 _TUTORIAL = Given(after_run=True)
@@ -126,14 +118,19 @@ GIVEN = {
         _readme,
         after_run=True,
         replaced={
-            "data/pets.csv": "pets.csv",
-            "run --config configs/pets.yaml": f"run --config configs/pets.yaml {_SHORT_FLAGS}",
-            "--within 24": "--within 24 --keep-in-catalog",
-            'SimilarityModel("work/try")': f'SimilarityModel("work/try", train={{{_SHORT}}})',
             "gs://bucket/shop --model work/shop/model": "work/digits/store --model work/digits/model",
             "gs://bucket/prefix": "work/bucket",
             "/fast/disk/ruiji": "work/cache",
         },
-        looked_at=("configs/songs.yaml", "--trials", "train.epochs=20"),
+        looked_at=(
+            *(
+                "configs/songs.yaml",
+                "configs/pets.yaml",
+                "SimilarityModel",
+                "ruiji tune",
+                "--compare",
+            ),  # on other pages
+            *("--trials", "train.epochs=20"),  # in tests/trainer
+        ),
     ),
 }

@@ -1,5 +1,6 @@
 """A reader who follows a page: each block by the rule for its language; a block without a rule is an error."""
 
+import ast
 import csv
 import io
 import json
@@ -66,7 +67,10 @@ class Reader:
         text = block.text
         for found, other in self.shell.replaced.items():
             text = text.replace(found, other)
-        exec(compile(text, str(block), "exec"), self.variables)
+        tree = ast.parse(text, str(block))
+        if self.shell.only_looks_at(text):
+            tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(tree, str(block), "exec"), self.variables)
 
     def _yaml(self, block: Block) -> None:
         tree = yaml.safe_load(block.text)

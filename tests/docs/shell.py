@@ -73,12 +73,16 @@ class Shell:
     def run(self, block: Block) -> None:
         """Runs a block, or looks at it where it is for elsewhere; raises AssertionError where a command fails."""
         for line in command_lines(block.text):
-            if block.title in ELSEWHERE or any(text in line for text in self.looked_at):
+            if block.title in ELSEWHERE or self.only_looks_at(line):
                 self._look(line, block)
                 continue
             outcome = self._outcome(self._here(line), block)
             self.seconds.append((line, outcome.seconds))
             self.answer = outcome.stdout
+
+    def only_looks_at(self, text: str) -> bool:
+        """Whether a command, or a block, is not run."""
+        return any(part in text for part in self.looked_at)
 
     def close(self) -> None:
         """Ends the services that were started."""
@@ -158,13 +162,13 @@ class Shell:
         assert checked.stderr == "", f"{block}: {line}\n{checked.stderr}"
         for command in re.split(r"&&|\|\||;|\|", line):
             words = shlex.split(command, comments=True)
-            if "ruiji" in words[:1] + words[-3:] or words[:1] == [RUIJI[0]]:
-                begin = next(place for place, word in enumerate(words) if word in RUIJI)
-                _look_at_ruiji(words[begin + 1 :], block)
+            program, *given = words[words.index("--") + 1 :] if "--" in words else words
+            if program in RUIJI:
+                _look_at_ruiji(given, block)
             for word in words:
                 path = word.partition("=")[2] or word
                 if re.match(r"(configs|docs|benchmarks|tests)/", path):
-                    assert (ROOT / path).exists(), f"{block}: there is no {path}"
+                    assert (ROOT / path).exists() or (self.home / path).exists(), f"{block}: there is no {path}"
 
 
 @contextmanager
@@ -209,8 +213,8 @@ def _look_at_ruiji(words: Sequence[str], block: Block) -> None:
     given, further = parser().parse_known_args(words)
     if "chosen" in given:
         assert given.chosen.beam or not further, f"{block}: {further}"
-        if given.config and (ROOT / given.config).is_file():
-            load_settings(str(ROOT / given.config), given.set or (), given.workdir)
+        if given.config and Path(given.config).is_file():  # of the checkout, or written on this page
+            load_settings(given.config, given.set or (), given.workdir)
         elif given.config:
             assert not given.config.startswith("configs/"), f"{block}: there is no {given.config}"
 
