@@ -50,9 +50,9 @@ test-thorough: .venv/ready
 		tests/trainer/test_jax.py tests/trainer/test_fit.py tests/trainer/backbones
 	RUIJI_THOROUGH=1 $(BIN)/python -m pytest tests/runners/test_flink.py
 
-# The documentation as a site in build/site; links that lead nowhere fail. (What mkdocs says of its own future is not shown.)
+# The documentation as a site in build/site; links that lead nowhere fail it. (`--quiet` would let them pass.)
 docs: .venv/ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file configs/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file configs/site/mkdocs.yml
 
 lint: .venv/ready docs
 	$(BIN)/ruff check .

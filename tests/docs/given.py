@@ -105,6 +105,9 @@ def _readme(home: Path) -> dict[str, Any]:
     return _arrays(home)
 
 
+# The like of what the README says is followed there, and in tests/trainer.
+_ON_PAGES = ("configs/songs.yaml", "configs/pets.yaml", "SimilarityModel", "ruiji tune", "--compare")
+_IN_TRAINER = ("--trials", "train.epochs=20")
 _TUTORIAL = Given(after_run=True)
 GIVEN = {
     "tutorial.md": _TUTORIAL,
@@ -122,15 +125,6 @@ GIVEN = {
             "gs://bucket/prefix": "work/bucket",
             "/fast/disk/ruiji": "work/cache",
         },
-        looked_at=(
-            *(
-                "configs/songs.yaml",
-                "configs/pets.yaml",
-                "SimilarityModel",
-                "ruiji tune",
-                "--compare",
-            ),  # on other pages
-            *("--trials", "train.epochs=20"),  # in tests/trainer
-        ),
+        looked_at=(*_ON_PAGES, *_IN_TRAINER),
     ),
 }

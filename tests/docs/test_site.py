@@ -1,6 +1,7 @@
 """The site: built strictly, loads nothing from elsewhere; pages that are made of the code are up to date."""
 
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -17,7 +18,6 @@ from tests.docs.commands import PAGE, reference
 from tests.docs.reader import Reader
 from tests.docs.shell import Shell
 
-CONFIG = ROOT / "configs" / "site" / "mkdocs.yml"
 # What a browser fetches by itself.
 _FETCHED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
 
@@ -33,10 +33,17 @@ class _Fetched(HTMLParser):
         self.found += [value or "" for name, value in attrs if name == _FETCHED.get(tag)]
 
 
+def _built(root: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """What `make docs` does, in another folder."""
+    told = subprocess.run(["make", "-n", "docs"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (recipe,) = [line for line in told.splitlines() if "mkdocs build" in line]
+    command = recipe.replace(".venv/bin/mkdocs", f"{sys.executable} -m mkdocs") + f" --site-dir {site}"
+    return subprocess.run(command, shell=True, cwd=root, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
 def test_site_is_built_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(CONFIG), "--site-dir"]
-    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = _built(ROOT, tmp_path)
     assert done.returncode == 0, done.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > len(list((ROOT / "docs").glob("*.md")))
@@ -46,6 +53,16 @@ def test_site_is_built_and_fetches_nothing_from_elsewhere(tmp_path: Path) -> Non
         assert [address for address in parser.found if re.match(r"(\w+:)?//", address)] == [], page.name
     for style in tmp_path.rglob("*.css"):
         assert not re.search(r"""(@import|url\()\s*["']?(https?:)?//""", style.read_text()), style.name
+
+
+@pytest.mark.slow
+def test_link_that_leads_nowhere_fails_the_site(tmp_path: Path) -> None:
+    for name in ("configs/site", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    with (tmp_path / "docs" / "index.md").open("a") as page:
+        page.write("\n[nowhere](tutorial.md#nowhere)\n")
+    done = _built(tmp_path, tmp_path / "site")
+    assert (done.returncode, "'#nowhere'" in done.stderr) == (1, True)
 
 
 def test_commands_page_is_that_of_the_parser() -> None:
