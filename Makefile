@@ -4,7 +4,7 @@ BIN := .venv/bin
 CONFIG ?= configs/digits.yaml
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: all demo runners test test-fast test-flink test-prism test-thorough lint types format lock benchmark-deps benchmark-lock similarity-deps \
+.PHONY: all demo runners test test-fast test-flink test-prism test-thorough docs lint types format lock benchmark-deps benchmark-lock similarity-deps \
 	similarity-lock clean
 all: .venv/ready
 
@@ -50,7 +50,11 @@ test-thorough: .venv/ready
 		tests/trainer/test_jax.py tests/trainer/test_fit.py tests/trainer/backbones
 	RUIJI_THOROUGH=1 $(BIN)/python -m pytest tests/runners/test_flink.py
 
-lint: .venv/ready
+# The documentation as a site in build/site; links that lead nowhere fail it. (`--quiet` would let them pass.)
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file configs/site/mkdocs.yml
+
+lint: .venv/ready docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
