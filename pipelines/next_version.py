@@ -149,7 +149,8 @@ class NextVersion:
 
     def _pictures(self) -> Pictures:
         """Of items whose media have not changed out of the page of before, of the others out of the examples."""
-        return first_of([PagePictures(self.opened.folder), *map(ExamplePictures, self.examples)])
+        page = [PagePictures(self.opened.folder)] if self.opened.has_page else []
+        return first_of([*page, *map(ExamplePictures, self.examples)])
 
     def _patch(self, change: CatalogChange) -> str:
         settings, manifest, before = self.settings, self.opened.manifest, self.opened.folder

@@ -206,8 +206,13 @@ class Stages:
         modules = _modules(
             "hnsw", "quality", "index_input", "read_embeddings", "find_repeats", "fit_partition", "assign_shards",
             "build_shards", "link_shards", "merge_shards", "route_shards", "measure_recall", "publish_version",
-            "build_index", "failures", "browse", "commands.page_pictures",
+            "build_index", "failures",
         )  # fmt: skip
+        if settings.index.page_items:
+            modules += _modules(
+                "browse", "commands.page_pictures", "commands.thumbnails", "report.page", "report.media_page",
+                "features.log_mel", "features.example_bytes",
+            )  # fmt: skip
         return Stage("index", inputs, modules, None, work)
 
     def evaluate(self) -> Stage:
@@ -252,8 +257,9 @@ class Stages:
 
         modules = _modules(
             "media", "features", "quality", "report", "lookup", "hnsw", "commands.report", "commands.report_gallery",
-            "commands.thumbnails", "commands.diff", "commands.evaluate", "commands.media_report",
-            "commands.media_hashes", "commands.media_samples",
+            "commands.thumbnails", "commands.diff", "commands.compared", "commands.artefacts",
+            "commands.version_vectors", "commands.evaluate", "commands.media_report", "commands.media_hashes",
+            "commands.media_samples",
         )  # fmt: skip
         return Stage("report", inputs, modules, self.report, work)
 

@@ -5,7 +5,7 @@
 | `index.html`, `style.css`, `app.js` | the page, the same for all versions |
 | `ids.js` | `ruiji.ids(about, [item_id, ...])`: by row; `about` says what the version holds |
 | `rows/<chunk>.js` | `ruiji.rows(chunk, [[item_id, metadata, neighbour rows, distances], ...])` of 256 rows |
-| `pictures/<chunk>.js` | `ruiji.pictures(chunk, [PNG as base64, ...])` of the same rows; left out where there is none |
+| `pictures/<chunk>.js` | `ruiji.pictures(chunk, [PNG as base64, ...])` of these rows; no folder where no item has one |
 
 Free rows are null. The same input gives the same bytes, so that the page has checksums in the manifest; that is why it
 does not name its version, which it reads out of its own address.
@@ -26,14 +26,12 @@ from sim_transforms.browse.neighbors import K, nearest
 from sim_transforms.browse.pictures import Pictures
 from sim_transforms.browse.scripts import CHUNK, chunk_path, script, shown
 from sim_transforms.browse.static_files import NAMES, static_file
+from sim_transforms.records.batches import metadata_names
 from sim_transforms.records.manifests import PAGE_FOLDER, FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings, Settings
 from sim_transforms.storage.checksums import file_entry
 
 Array = np.ndarray[Any, Any]
-
-# Columns of items.parquet that are no metadata.
-_OWN = ("row", "item_id", "digest")
 
 
 def with_page(folder: Path, manifest: VersionManifest, settings: Settings, pictures: Pictures) -> VersionManifest:
@@ -63,7 +61,7 @@ def write_page(
     ids = _by_row(items.column("item_id").to_pylist(), rows, end)
     some = _write_pictures(page, ids, _by_row(_digests(items), rows, end), pictures)
     # The label, which says most, comes first.
-    columns = sorted((name for name in items.column_names if name not in _OWN), key=lambda name: name != "label")
+    columns = sorted(metadata_names(items.schema), key=lambda name: name != "label")
     (page / "ids.js").write_bytes(script("ids", _about(manifest, columns, some), ids))
     entries = list(_entries(items, columns, *nearest(folder, manifest, search, items)))
     _write_chunks(page, "rows", _by_row(entries, rows, end))
@@ -103,7 +101,7 @@ def _entries(items: pa.Table, names: list[str], found: Array, distances: Array) 
     columns = [[shown(value) for value in items.column(name).to_pylist()] for name in names]
     for place, item_id in enumerate(items.column("item_id").to_pylist()):
         there = found[place] >= 0
-        far = [float(f"{distance:.6g}") for distance in distances[place][there].tolist()]
+        far = [float(str(distance)) for distance in distances[place][there].astype(np.float32)]
         yield [item_id, [column[place] for column in columns], found[place][there].tolist(), far]
 
 

@@ -47,7 +47,11 @@ def diff(store_url: str, before: str, after: str | None, *, queries: int = 1000,
     """
     if queries < 0:
         raise UsageError(f"--queries: found {queries}; at least 0 is expected")
-    old, new = open_version(store_url, before), open_version(store_url, after)
+    return compare(open_version(store_url, before), open_version(store_url, after), queries=queries, seed=seed)
+
+
+def compare(old: OpenVersion, new: OpenVersion, *, queries: int, seed: int = 0) -> VersionDiff:
+    """The same of versions that are open."""
     places = _Places(old, new)
     are_clips = all(opened.manifest.clips is not None for opened in (old, new))
     items = _Sounds(old, new) if are_clips else places

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from markupsafe import escape
 
 from sim_transforms.commands.forget_accounts import Removed, accounts_without, digest_without, statistics_without
 from sim_transforms.commands.whereabouts import files_with
@@ -230,8 +231,8 @@ def _all(held: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def _shows(folder: Path, ids: Collection[str]) -> bool:
-    """Whether a file of a folder holds one of the ids, as it is or escaped for HTML."""
-    sought = {text.encode() for item_id in ids for text in (item_id, html.escape(item_id))}
+    """Whether a file of a folder holds one of the ids, as it is or escaped for HTML, as Python or as Jinja does."""
+    sought = {text.encode() for item_id in ids for text in (item_id, html.escape(item_id), str(escape(item_id)))}
     contents = (path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
     return any(text in content for content in contents for text in sought)
 

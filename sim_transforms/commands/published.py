@@ -1,5 +1,6 @@
 """The published version that a job goes on from, its files checked before anything is built on them."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +11,23 @@ from sim_transforms.records.arrays import load_array
 from sim_transforms.records.batches import Array
 from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.storage.cache import VersionCache
+from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import file_entries, latest, load_manifest, search_entries
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A published version whose files lie on this machine and are as its manifest says."""
+    """A published version whose files lie on this machine and are as its manifest says.
+
+    Attributes:
+        has_page: whether this is so of its page too, where it was asked for.
+    """
 
     version: str
     manifest: VersionManifest
     folder: Path
+    has_page: bool = False
 
     def array(self, name: str) -> Array:
         """One of its .npy files."""
@@ -33,7 +40,7 @@ def open_latest(store_url: str, cache: VersionCache | None = None, *, with_page:
     Args:
         store_url: of the store.
         cache: where the files of a remote store are brought; null for the user's own.
-        with_page: whether the files of its page are needed too.
+        with_page: whether the files of its page are brought too, where they are whole; the index goes on without.
 
     Raises:
         NotFound: nothing is published.
@@ -51,12 +58,24 @@ def open_version_folder(
     if version is None:
         raise NotFound(f"{store.url}: nothing is published there; run `ruiji run` or `ruiji index` first")
     manifest = load_manifest(store, version)
-    folder = version_folder(store, version, cache, with_page=with_page)
-    entries = file_entries(manifest) if with_page else search_entries(manifest)
-    problems = [problem for entry in entries for problem in file_problems(folder, entry, manifest)]
+    folder, has_page = _brought(store, version, cache, manifest, with_page)
+    problems = [problem for entry in search_entries(manifest) for problem in file_problems(folder, entry, manifest)]
     if problems:
         raise DamagedArtefact(
             f"version {version} of {store.url} is damaged and cannot be used: {'; '.join(problems)}; roll back with "
             "`ruiji versions rollback`, or publish a new version with `ruiji index`"
         )
-    return Opened(version, manifest, folder)
+    return Opened(version, manifest, folder, has_page)
+
+
+def _brought(
+    store: ObjectStore, version: str, cache: VersionCache | None, manifest: VersionManifest, with_page: bool
+) -> tuple[Path, bool]:
+    """Where the files lie, and whether those of the page are there, whole: it is made anew, and stops nobody."""
+    if with_page and manifest.has_page:
+        entries = [entry for entry in file_entries(manifest) if entry not in search_entries(manifest)]
+        with suppress(NotFound, DamagedArtefact):
+            folder = version_folder(store, version, cache, with_page=True)
+            if not any(file_problems(folder, entry, manifest) for entry in entries):
+                return folder, True
+    return version_folder(store, version, cache), False

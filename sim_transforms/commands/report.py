@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems, load_embeddings
-from sim_transforms.commands.diff import diff
+from sim_transforms.commands.diff import compare
 from sim_transforms.commands.evaluate import load_evaluation
-from sim_transforms.commands.report_gallery import picture_of, sections_of
-from sim_transforms.commands.thumbnails import prepared_pictures
+from sim_transforms.commands.report_gallery import sections_of
+from sim_transforms.commands.thumbnails import media_pixels, prepared_pictures
 from sim_transforms.commands.version_vectors import ids_of, vectors_of_places
 from sim_transforms.errors import DamagedArtefact, NotFound
 from sim_transforms.hnsw.spaces import space_of
@@ -29,7 +29,7 @@ from sim_transforms.quality.sample import rank
 from sim_transforms.records.manifests import ModelManifest, VersionManifest
 from sim_transforms.report.changes import VersionDiff
 from sim_transforms.report.data import Changes, CurvePoint, Point, ReportData, Section
-from sim_transforms.report.page import MEDIA_PAGE, picture_webp, write_report
+from sim_transforms.report.page import MEDIA_PAGE, picture_webp, thumbnail, write_report
 from sim_transforms.storage.open import open_store
 from sim_transforms.storage.versions import load_manifest
 
@@ -42,6 +42,8 @@ CURVE_EF = (10, 16, 24, 40, 64, 100, 200)
 PROJECTED, POINT_SIDE = 1500, 48
 # Items in both versions whose neighbours are compared, and those that are shown.
 CHANGED_QUERIES, CHANGED_ROWS = 300, 6
+# Items of a version that is compared with the one before: both are held in memory.
+MOST_COMPARED = 1_000_000
 
 
 def report(
@@ -118,24 +120,38 @@ def _points(version: OpenVersion, items: EmbeddedItems, media: DecodedMedia, kno
         return ()
     points = []
     for row, (x, y) in zip(rows, places.tolist(), strict=True):
-        label, png = str(items.labels[row]), picture_of(media, ids[row])
-        picture = picture_webp(png, POINT_SIDE) if png is not None else None
+        label, picture = str(items.labels[row]), _point_picture(media, ids[row])
         points.append(Point(x, 1.0 - y, ids[row], label, picture, label in known if label else None))
     return tuple(points)
 
 
+def _point_picture(media: DecodedMedia, item_id: str) -> bytes | None:
+    if item_id not in media:
+        return None
+    decoded, shape = media.pixels([item_id])[0], media.manifest.media
+    return picture_webp(thumbnail(media_pixels(decoded, shape), POINT_SIDE))
+
+
 def _changes(store_url: str, version: OpenVersion, examples: Path | None) -> Changes | None:
-    """Against the version before; null of the first, and where that one is gone or cannot be read any more."""
+    """Against the version before; null of the first, of large ones, and where that one cannot be read any more.
+
+    Items that are gone are counted alone, and left out of the neighbours of before: they may have been forgotten.
+    """
     parent = version.manifest.parent
     if parent is None or not version.manifest.items:
         return None
     try:
-        before = load_manifest(open_store(store_url), parent)
-        found = diff(store_url, parent, version.version, queries=CHANGED_QUERIES)
+        if max(version.manifest.items, load_manifest(open_store(store_url), parent).items) > MOST_COMPARED:
+            return None
+        with open_version(store_url, parent) as before:
+            found = compare(before, version, queries=CHANGED_QUERIES)
+            recall = _recall_of(before.manifest)
     except (NotFound, DamagedArtefact):
         return None
-    found = replace(found, most_changed=found.most_changed[:CHANGED_ROWS])
-    return Changes(found, _recall_of(before), _pictures_of(found, examples))
+    gone = frozenset(found.removed)
+    rows = [replace(q, before=tuple(i for i in q.before if i not in gone)) for q in found.most_changed[:CHANGED_ROWS]]
+    found = replace(found, removed=(), most_changed=tuple(rows))
+    return Changes(found, len(gone), recall, _pictures_of(found, examples))
 
 
 def _recall_of(manifest: VersionManifest) -> float | None:

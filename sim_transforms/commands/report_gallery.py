@@ -121,9 +121,10 @@ def parts_of(gallery: Gallery, kind: str, found: Confusion, known: Sequence[str]
     where = "among all items of this version, test items too"
     shown = f"{len(wrong)} of {len(gallery.found)} {kind} have a nearest neighbour of another class {where}"
     first = f"; the worst {MOST_ROWS} are shown" if len(wrong) > MOST_ROWS else ""
+    order = ", those with the fewest right neighbours first" if wrong else ""
     all_right = f"{len(best):,} {kind} have right neighbours alone; those nearest to theirs, one a class"
     parts = [
-        ("Mistakes", f"{shown}{first}, those with the fewest right neighbours first.", wrong[:MOST_ROWS]),
+        ("Mistakes", f"{shown}{first}{order}.", wrong[:MOST_ROWS]),
         ("Most confused classes", _pairs_note(found), _of_pairs(gallery, found, wrong)),
         ("Best", f"{all_right}.", _some_of_each(gallery, best, 1)[:BEST_ROWS]),
         ("Known classes", "Classes that the model was trained on.", _some(gallery, np.isin(labels, known))),

@@ -72,7 +72,12 @@ def _of_file(entry: MediaRef, shape: MediaShape, ids: Collection[str], files: Re
 
 def media_png(decoded: Array, shape: MediaShape) -> bytes:
     """PNG of decoded media: [height, width, channels] uint8 pixels, or the spectrum of [samples] int16."""
-    return picture_png(decoded if shape.sound is None else _spectrum(decoded, shape.sound))
+    return picture_png(media_pixels(decoded, shape))
+
+
+def media_pixels(decoded: Array, shape: MediaShape) -> Array:
+    """The same as [height, width, 1 or 3] uint8."""
+    return decoded if shape.sound is None else _spectrum(decoded, shape.sound)
 
 
 def _spectrum(samples: Array, sound: SoundShape) -> Array:

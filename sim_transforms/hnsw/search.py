@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 class NativeSearcher(Searcher):
-    """An opened index.hnsw.
+    """An opened index.hnsw; not for several threads at once, because NMSLIB's width of the search belongs to the index.
 
     The header is checked before NMSLIB sees the file, because NMSLIB ends the process on many damaged ones.
 

@@ -45,7 +45,7 @@ class Searcher(ABC):
         """
         if vectors.ndim != 2 or vectors.shape[1] != self._dimension:
             raise UsageError(f"queries of shape {vectors.shape} were given; [q, {self._dimension}] is expected")
-        prepared = self._space.prepare(vectors)
+        prepared = self._space.prepare_queries(vectors)
         # All of them together first, which costs a single query nothing.
         if not np.vdot(prepared, prepared) < _FEW_SQUARES and too_long(prepared).any():
             raise UsageError("a query is not finite, or longer than 2^62; distances from it would be infinite or NaN")

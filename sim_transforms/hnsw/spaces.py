@@ -42,14 +42,23 @@ class Space:
         if self.name != "cosine":
             return np.ascontiguousarray(vectors, dtype=np.float32)
         wide = np.asarray(vectors, dtype=np.float64)
-        if len(wide) == 1 and _LEAST_SQUARES < (squares := float(np.vdot(wide, wide))) < 1 / _LEAST_SQUARES:
-            # Most of what look-ups are asked: by rows it would wait longer for this than for NMSLIB.
-            return np.asarray(wide / math.sqrt(squares), dtype=np.float32)
         # Scaling first keeps squares of very long and very short vectors within range.
         largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
         wide = wide / np.where(largest > 0, largest, 1.0)
         norms = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
         return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1.0), dtype=np.float32)
+
+    def prepare_queries(self, vectors: Array) -> Array:
+        """`prepare` of what is asked and not kept: a single row takes the short way, which may round otherwise.
+
+        A single query is most of what look-ups are asked, and would wait nearly as long for the long way as for NMSLIB.
+        """
+        if self.name == "cosine" and len(vectors) == 1:
+            wide = np.asarray(vectors, dtype=np.float64)
+            squares = float(np.vdot(wide, wide))
+            if _LEAST_SQUARES < squares < 1 / _LEAST_SQUARES:
+                return np.asarray(wide / math.sqrt(squares), dtype=np.float32)
+        return self.prepare(vectors)
 
     def places(self, vectors: Array) -> Array:
         """[n, d] prepared vectors -> where the partition sees them: directions alone in `inner_product`.

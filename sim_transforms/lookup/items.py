@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import DamagedArtefact
 from sim_transforms.lookup.where import Where
+from sim_transforms.records.batches import metadata_names
 
 Array = np.ndarray[Any, Any]
 
@@ -22,9 +23,6 @@ HELD_GROUPS = 8
 # So few rows are read value by value, which is faster than Arrow's kernels.
 _SINGLY = 64
 
-
-# Columns that are none of the metadata.
-_OWN = ("row", "item_id", "digest")
 
 # Item_id and metadata of an item.
 Shown: TypeAlias = tuple[str, dict[str, Any]]
@@ -81,9 +79,8 @@ class HeldItems:
         """Reads the file."""
         self._path = path
         with pq.ParquetFile(path) as file:
-            # In one piece, or each row that is taken costs a copy of its whole column; not by `read_table`, which
-            # imports pandas.
-            self.table = file.read().combine_chunks()
+            # Not by `read_table`, which imports pandas.
+            self.table = _in_one_piece(file.read())
         self.count, self.schema = self.table.num_rows, self.table.schema
 
     def records(self, rows: Array) -> list[dict[str, Any]]:
@@ -281,9 +278,14 @@ class PagedItems:
             yield (statistics.min, statistics.max) if known else (None, None)
 
 
-def metadata_names(schema: pa.Schema) -> list[str]:
-    """Names of the columns that are shown with an item."""
-    return [name for name in schema.names if name not in _OWN]
+def _in_one_piece(table: pa.Table) -> pa.Table:
+    """The table with one chunk a column, or each row that is taken costs a copy of a column; a column at a time."""
+    schema, columns = table.schema, table.columns
+    del table
+    for place, column in enumerate(columns):
+        # Of more than 2 GiB of text several remain, where offsets have 32 bits.
+        columns[place] = pa.table([column], names=["column"]).combine_chunks().column(0)
+    return pa.table(columns, schema=schema)
 
 
 def _row_of(table: pa.Table, item_id: str) -> int | None:

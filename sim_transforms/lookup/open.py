@@ -48,7 +48,7 @@ _OPENINGS = 5
 # Whose rows are kept, 4 bytes each.
 _CONDITIONS = 8
 # Between these a squared length is neither of a zero vector nor of one with values that are not finite.
-_LEAST_SQUARES, _MOST_SQUARES = 1e-30, 1e30
+_FIT = 1e-30, 1e30
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,9 @@ class OpenVersion:
         """
         rows, distances = self.search_rows(vectors, k, ef_search, where)
         if len(rows) == 1:
+            # What is missing, -1, stands at the end.
             near = rows[0] if rows[0, -1] >= 0 else rows[0][rows[0] >= 0]
-            pairs = zip(self._items.shown(near), distances[0].tolist(), strict=False)
+            pairs = zip(self._items.shown(near), distances[0, : len(near)].tolist(), strict=True)
             return [[Match(item_id, distance, metadata) for (item_id, metadata), distance in pairs]]
         # Each row is read once for all queries: where memory is bounded, a row group is decoded for it.
         found = np.unique(rows[rows >= 0])
@@ -266,7 +267,7 @@ class OpenVersion:
         if queries.ndim != 2 or queries.shape[1] != self.manifest.dimension:
             raise UsageError(f"queries of shape {queries.shape}; [q, {self.manifest.dimension}] is expected")
         # One number says of the usual query that it is fit.
-        if len(queries) == 1 and _LEAST_SQUARES < np.vdot(queries, queries) < _MOST_SQUARES:
+        if len(queries) == 1 and _FIT[0] < np.vdot(queries, queries) < _FIT[1]:
             return queries
         if not np.isfinite(queries).all():
             raise UsageError("a query holds NaN or infinite values")

@@ -107,3 +107,8 @@ def column_of(vectors: Array) -> pa.FixedSizeListArray:
     """[n, d] float32 -> fixed_size_list<float32>[d]."""
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
     return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def metadata_names(schema: pa.Schema) -> list[str]:
+    """Names of the columns of a version's items that are shown with an item."""
+    return [name for name in schema.names if name not in ("row", "item_id", "digest")]

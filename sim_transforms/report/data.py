@@ -74,11 +74,13 @@ class Changes:
 
     Attributes:
         diff: between the two.
+        removed: items that are gone. Which they are is not told: they may have been forgotten.
         recall: of the version before, at the largest k it was measured at; null where it was not.
         pictures: item id -> PNG of the items of `diff.most_changed`, of those that have one.
     """
 
     diff: VersionDiff
+    removed: int
     recall: float | None
     pictures: Mapping[str, bytes]
 

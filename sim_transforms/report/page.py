@@ -132,12 +132,11 @@ def data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def picture_webp(png: bytes, side: int) -> bytes:
-    """A smaller WebP of a PNG, at most `side` pixels high and wide."""
+def picture_webp(pixels: Array) -> bytes:
+    """[h, w, 1 or 3] uint8 -> WebP."""
+    flat = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as picture:
-        picture.thumbnail((side, side))
-        picture.save(buffer, "WEBP", quality=70, method=4)
+    Image.fromarray(np.ascontiguousarray(flat)).save(buffer, "WEBP", quality=70, method=4)
     return buffer.getvalue()
 
 

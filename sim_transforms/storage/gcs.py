@@ -247,6 +247,8 @@ class GcsStore:
                 kind = _TYPES.get(PurePosixPath(name).suffix)
                 if kind is not None:
                     blob.content_type = f"{kind}; charset=utf-8"
+                    # Public objects would else be kept for an hour by whoever passes them on, forgotten items too.
+                    blob.cache_control = "no-cache"
                 try:
                     send(blob, generation)
                     return True

@@ -22,12 +22,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Of a page that shows everything."""
     png = picture_png(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
     points = tuple(
-        Point(n / 9, (n * 7 % 10) / 9, f"item-{n}", "ab"[n % 2], picture_webp(png, 48), n < 5) for n in range(10)
+        Point(n / 9, (n * 7 % 10) / 9, f"item-{n}", "ab"[n % 2], picture_webp(np.zeros((8, 8, 3), np.uint8)), n < 5)
+        for n in range(10)
     )
     query = QueryChange("asked", ("kept", "gone"), ("kept", "new"))
     diff = VersionDiff("b" * 16, "a" * 16, 9, 10, ("new",), (), ("x",), "digest", True, 7, 1, 0.9, (query,))
     found = confusion(list("aabbb"), [*list("abbb"), ""], most=5)
-    changes = Changes(diff, 0.99, {"asked": png})
+    changes = Changes(diff, 1, 0.99, {"asked": png})
     return write_report(whole_report(found, points, changes), tmp_path_factory.mktemp("report")).as_uri()
 
 

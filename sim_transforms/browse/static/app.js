@@ -264,7 +264,8 @@
   function submitted(event) {
     event.preventDefault();
     const place = chosen();
-    const text = at("item").value.trim();
+    const whole = at("item").value;
+    const text = rowOf.has(whole) ? whole : whole.trim();
     if (place >= 0) return go(at("suggestions").children[place].textContent);
     const rows = rowOf.has(text) || !text ? [] : matching(text);
     if (rows.length < 2) return go(rows.length ? ids[rows[0]] : text);

@@ -1,5 +1,6 @@
 """Older versions that hold an item: which go, which stay and why, in a folder and in a store somewhere else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,9 +19,13 @@ from sim_transforms.commands.forget import (
 from sim_transforms.commands.forget_artefacts import Taken, forget_artefacts
 from sim_transforms.commands.whereabouts import rows_in_version
 from sim_transforms.errors import DamagedArtefact, NotForgotten, NotFound, UsageError
+from sim_transforms.report.changes import VersionDiff
+from sim_transforms.report.data import Changes, Point, Row, Section, Tile
+from sim_transforms.report.page import write_report
 from sim_transforms.storage.leases import READERS, Hold
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import list_versions, publish
+from tests.unit.report.test_page import small_report
 from tests.unit.storage.published import published_store, some_vectors, version_folder
 
 ITEM = "item-55"
@@ -160,3 +165,20 @@ def test_forget_artefacts_takes_the_clips_of_a_sound_out_of_what_the_index_rejec
     assert found.places == {"a": ("index_rejects.parquet", "rejects.parquet"), "b": ("index_rejects.parquet",)}
     assert pq.read_table(tmp_path / "index_rejects.parquet").column("item_id").to_pylist() == ["a#b#0"]
     assert pq.read_table(tmp_path / "rejects.parquet").column("item_id").to_pylist() == ["a#0", "a#b#0", "b#1.5"]
+
+
+@pytest.mark.parametrize("item_id", ["o'brien.png", 'the 5" disc', "<b>&amp;", "long-" * 40])
+def test_forget_artefacts_removes_a_report_whatever_the_id_holds(tmp_path: Path, item_id: str) -> None:
+    tile = Tile(item_id, "", None)
+    diff = VersionDiff("b" * 16, "a" * 16, 9, 10, (item_id,), (), (), "digest", True, 7, 0, 1.0, ())
+    empty = small_report()
+    for name, shown in (
+        ("tile", replace(empty, sections=(Section("Some", "", (Row(tile, ()),)),))),
+        ("point", replace(empty, points=(Point(0.5, 0.5, item_id, "", None, None),))),
+        ("added", replace(empty, changes=Changes(diff, 0, None, {}))),
+    ):
+        work = tmp_path / name
+        write_report(shown, work / "report")
+        assert forget_artefacts(work, ("somebody else",), False).pages == ()
+        assert forget_artefacts(work, (item_id,), False).pages == ("report",)
+        assert not (work / "report").exists()

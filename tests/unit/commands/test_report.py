@@ -1,10 +1,13 @@
 """What a report gathers: the order of the gallery, the plane, and what changed since the version before."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sim_transforms.commands.artefacts import EmbeddedItems
@@ -12,6 +15,7 @@ from sim_transforms.commands.report import report
 from sim_transforms.commands.report_gallery import Gallery, parts_of
 from sim_transforms.lookup.open import Match
 from sim_transforms.quality.confusion import confusion
+from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.local import LocalStore
 from sim_transforms.storage.versions import publish
 from tests.unit.storage.published import some_vectors, version_folder
@@ -88,12 +92,23 @@ def test_gallery_without_mistakes_says_so(gallery: Gallery) -> None:
 def test_report_tells_what_changed_while_the_version_before_is_there(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path / "store"))
     before = publish(store, tmp_path / "old", version_folder(tmp_path / "old", some_vectors()))
-    more = np.concatenate([some_vectors(), some_vectors(7, 5)])
-    publish(store, tmp_path / "new", version_folder(tmp_path / "new", more, before))
+    moved = np.concatenate([some_vectors()[:-3], some_vectors(7, 8)])
+    named = version_folder(tmp_path / "new", moved, before)
+    _without(tmp_path / "new", ("item-57", "item-58", "item-59"))
+    publish(store, tmp_path / "new", replace(named, files=(file_entry(tmp_path / "new", "items.parquet"),)))
     nothing = dict.fromkeys(("examples", "embeddings", "model", "evaluation"))
     page = report(store.url, tmp_path / "page", name="shop", **nothing).read_text()
     assert "What changed since the version before" in page
     assert f"Version <code>{before}</code> to this one" in page
-    assert "<dt>Added</dt><dd>5<small>item-60, item-61, item-62 …" in page
+    assert "<dt>Added</dt><dd>8<small>" in page
+    assert "<dt>Removed</dt><dd>3</dd>" in page
+    assert [gone for gone in ("item-57", "item-58", "item-59") if gone in page] == []
     shutil.rmtree(tmp_path / "store" / "versions" / before)
     assert "What changed" not in report(store.url, tmp_path / "again", name="shop", **nothing).read_text()
+
+
+def _without(folder: Path, ids: tuple[str, ...]) -> None:
+    """Gives some items of a version new ids."""
+    table = pq.read_table(folder / "items.parquet")
+    named = [f"other-{i[5:]}" if i in ids else i for i in table.column("item_id").to_pylist()]
+    pq.write_table(table.set_column(1, "item_id", pa.array(named)), folder / "items.parquet")

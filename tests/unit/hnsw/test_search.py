@@ -71,3 +71,39 @@ def test_searcher_damaged_header_never_reaches_nmslib(small: Path, tmp_path: Pat
 def test_search_wrong_request_is_refused(small: Path, dimension: int, k: int, ef: int) -> None:
     with pytest.raises(UsageError, match="expected"):
         NativeSearcher(small, "cosine", 3, DIMENSION).search(clustered(1, dimension), k, ef)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_search_one_by_one_answers_as_together(space: str, tmp_path: Path) -> None:
+    vectors, queries = clustered(ITEMS, DIMENSION), clustered(20, DIMENSION, seed=1) * np.float32(3)
+    queries[:4] *= np.array([[1e-9], [1e9], [1e-18], [1e15]], np.float32)
+    build_whole(vectors, IndexSettings(space=space, shard_items=50), tmp_path / "i")
+    searcher = NativeSearcher(tmp_path / "i", space, ITEMS, DIMENSION)
+    rows, distances = searcher.search(queries, 5, 100)
+    for place, query in enumerate(queries):
+        for one in (query[None], np.stack([query] * 2, axis=1).T[::2], query[None].astype(np.float64)):
+            found, far = searcher.search(one, 5, 100)
+            np.testing.assert_allclose(far[0], distances[place], rtol=1e-5, atol=1e-6)
+            assert set(found[0]) == set(rows[place])
+
+
+def test_search_at_another_width_is_another_search(tmp_path: Path) -> None:
+    vectors, queries = clustered(3000, 16), clustered(100, 16, seed=1)
+    build_whole(vectors, IndexSettings(shard_items=3000, m=4), tmp_path / "i")
+    searcher = NativeSearcher(tmp_path / "i", "cosine", 3000, 16)
+
+    def found(width: int) -> np.ndarray:
+        return np.concatenate([searcher.search(query[None], 1, width)[0] for query in queries])
+
+    narrow, wide = found(1), found(500)
+    assert (narrow != wide).any()
+    np.testing.assert_array_equal(found(1), narrow)
+    np.testing.assert_array_equal(searcher.search(queries, 1, 500)[0], wide)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_search_a_single_query_that_is_not_finite_is_refused(small: Path, bad: float) -> None:
+    query = clustered(1, DIMENSION)
+    query[0, 2] = bad
+    with pytest.raises(UsageError, match="not finite"):
+        NativeSearcher(small, "l2", 3, DIMENSION).search(query, 1, 10)

@@ -74,3 +74,38 @@ def test_paged_items_without_statistics_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(DamagedArtefact, match="does not say which rows"):
         PagedItems(tmp_path / "i")
+
+
+@pytest.mark.parametrize("kind", [HeldItems, PagedItems])
+@pytest.mark.parametrize("count", [0, 1, 30, 90])
+def test_shown_are_ids_and_metadata_in_the_order_of_the_rows(
+    kind: type[HeldItems | PagedItems], count: int, path: Path
+) -> None:
+    rows = np.random.default_rng(count).permutation(ROWS)[:count]
+    assert kind(path).shown(rows) == [(f"item-{r * 7 % 103:03d}", {"price": r / 2}) for r in rows.tolist()]
+
+
+@pytest.mark.parametrize("kind", [HeldItems, PagedItems])
+@pytest.mark.parametrize("row", [-1, 0, 41, 103])
+def test_shown_of_a_row_that_is_not_there_is_damage(kind: type[HeldItems | PagedItems], row: int, path: Path) -> None:
+    with pytest.raises(DamagedArtefact, match=f"does not hold row {row}"):
+        kind(path).shown(np.array([1, row, 5]))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize("few", [3, 80])
+def test_shown_of_any_texts_and_nulls_are_as_they_stand(tmp_path: Path, kind: pa.DataType, few: int) -> None:
+    ids = [f"{'ü' * (n % 4)}\u0000{n}" for n in range(100)]
+    colours = [None if n % 3 else "😀" for n in range(100)]
+    table = pa.table(
+        {
+            "row": pa.array(range(100), pa.int32()),
+            "item_id": pa.array(ids).cast(kind),
+            "digest": ["d"] * 100,
+            "colour": pa.array(colours).cast(kind),
+        }
+    )
+    pq.write_table(table, tmp_path / "items.parquet", row_group_size=7)
+    rows = np.random.default_rng(0).permutation(100)[:few]
+    expected = [(ids[row], {"colour": colours[row]}) for row in rows.tolist()]
+    assert HeldItems(tmp_path / "items.parquet").shown(rows) == expected

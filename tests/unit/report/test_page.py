@@ -23,7 +23,7 @@ from sim_transforms.records.manifests import (
 from sim_transforms.records.media import Clips
 from sim_transforms.report.changes import QueryChange, VersionDiff
 from sim_transforms.report.data import Changes, CurvePoint, Point, ReportData, Row, Section, Tile
-from sim_transforms.report.page import picture_png, picture_webp, quality_rows, write_report
+from sim_transforms.report.page import picture_png, picture_webp, quality_rows, thumbnail, write_report
 from sim_transforms.report.projection import COLOURS, draw_projection
 from sim_transforms.report.reliability import draw_reliability
 from tests.unit.report.elements import elements_of
@@ -68,6 +68,11 @@ def _data() -> ReportData:
         curve=(CurvePoint(10, 0.985, 50_000.0), CurvePoint(24, 0.998, 20_000.0)),
         sections=(Section("Mistakes", "Some.", (Row(Tile("asked", "1", png), tiles),)),),
     )
+
+
+def small_report() -> ReportData:
+    """One that shows little."""
+    return replace(_data(), sections=(), curve=())
 
 
 def whole_report(confused: Confusion, points: tuple[Point, ...], changes: Changes) -> ReportData:
@@ -247,7 +252,7 @@ def _points(labels: str) -> tuple[Point, ...]:
 
 
 def test_write_report_shows_each_point_with_its_picture_and_texts(tmp_path: Path) -> None:
-    webp = picture_webp(picture_png(np.zeros((90, 60, 3), np.uint8)), 48)
+    webp = picture_webp(thumbnail(np.zeros((90, 60, 3), np.uint8), 48))
     with Image.open(io.BytesIO(webp)) as small:
         assert small.size == (32, 48)
     points = (Point(0.0, 0.0, _NASTY, _NASTY * 9, webp, True), Point(1.0, 1.0, "b", "", None, None))
@@ -304,8 +309,16 @@ def test_write_report_shows_what_changed_since_the_version_before(tmp_path: Path
     query = QueryChange("asked", ("kept", "gone"), ("kept", "new"))
     before = VersionDiff("b" * 16, "a" * 16, 9, 10, ("new",), (), ("x",), "digest", True, 7, 1, 0.9, (query,))
     png = picture_png(np.zeros((4, 4, 1), np.uint8))
-    page = _page(replace(_data(), changes=Changes(before, 0.9911, {"asked": png, "kept": png})), tmp_path)
-    for text in ("b" * 16, "9 before", "0.9911 before", "90.0 %", "1 of 7 sampled queries", "1 of 2 stay"):
+    page = _page(replace(_data(), changes=Changes(before, 4, 0.9911, {"asked": png, "kept": png})), tmp_path)
+    for text in (
+        "b" * 16,
+        "9 before",
+        "0.9911 before",
+        "90.0 %",
+        "1 of 7 sampled queries",
+        "1 of 2 stay",
+        "<dt>Removed</dt><dd>4</dd>",
+    ):
         assert text in page
     kinds = [str(a["class"]) for tag, a in elements_of(page) if tag == "figure" and a.get("class") in ("came", "went")]
     assert kinds == ["went", "came"]
