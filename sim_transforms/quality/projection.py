@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 # Of each item; below LEAST items there are no neighbourhoods to keep.
 NEIGHBORS = 15
-LEAST = 100
+LEAST = 200
 
 
 def project(vectors: Array, space: str, seed: int = 0) -> Array | None:

@@ -12,9 +12,9 @@ _GROUPS = 4
 def grouped() -> tuple[np.ndarray, np.ndarray]:
     """Vectors around four centres, and which each is of; a tenth of them are the same vector."""
     rng = np.random.default_rng(3)
-    groups = np.repeat(np.arange(_GROUPS), 40)
+    groups = np.repeat(np.arange(_GROUPS), 60)
     centres = rng.normal(size=(_GROUPS, 16)) * 4
-    vectors = (centres[groups] + rng.normal(size=(160, 16)) * 0.3).astype(np.float32)
+    vectors = (centres[groups] + rng.normal(size=(240, 16)) * 0.3).astype(np.float32)
     vectors[40:60] = vectors[40]
     return vectors, groups
 
@@ -24,7 +24,7 @@ def test_project_keeps_neighbours_together(grouped: tuple[np.ndarray, np.ndarray
     vectors, groups = grouped
     places = project(vectors, space)
     assert places is not None
-    assert places.shape == (160, 2)
+    assert places.shape == (240, 2)
     assert np.isfinite(places).all()
     assert (places.min(), places.max()) == (pytest.approx(0.0), pytest.approx(1.0))
     squares = ((places[:, None] - places[None]) ** 2).sum(axis=2)
