@@ -19,6 +19,8 @@ _OPENS = [
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
     for package in ("java.lang", "java.lang.invoke", "java.net", "java.nio", "java.time", "java.util", "sun.net.util")
 ]
+# They live for minutes: compiling their code well would take longer than it saves.
+_SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
@@ -194,7 +196,7 @@ class FlinkCluster:
         java = shutil.which("java")
         assert java is not None, "java is missing: make test-flink installs it"
         logging = f"-Dlog4j.configurationFile={self._folder / 'conf' / 'log4j.properties'}"
-        command = [java, *_OPENS, logging, *options, "-cp", jars, main, *arguments]
+        command = [java, *_OPENS, *_SHORT_LIVED, logging, *options, "-cp", jars, main, *arguments]
         return self._keep(Service(name, command, self._folder))
 
     def _keep(self, service: Service) -> Service:
