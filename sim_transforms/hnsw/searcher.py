@@ -11,10 +11,6 @@ from sim_transforms.hnsw.spaces import Space, too_long
 Array = np.ndarray[Any, Any]
 
 
-# Far below the bound of each squared length (`spaces.MOST_SQUARES`), and that of all queries together.
-_FEW_SQUARES = 2.0**100
-
-
 class Searcher(ABC):
     """An opened index.
 
@@ -45,15 +41,26 @@ class Searcher(ABC):
         """
         if vectors.ndim != 2 or vectors.shape[1] != self._dimension:
             raise UsageError(f"queries of shape {vectors.shape} were given; [q, {self._dimension}] is expected")
-        prepared = self._space.prepare_queries(vectors)
-        # All of them together first, which costs a single query nothing.
-        if not np.vdot(prepared, prepared) < _FEW_SQUARES and too_long(prepared).any():
+        prepared = self._space.prepare(vectors)
+        if too_long(prepared).any():
             raise UsageError("a query is not finite, or longer than 2^62; distances from it would be infinite or NaN")
         rows, native = self.search_native(prepared, k, ef_search, without)
-        if rows.size and rows.min() >= 0:
-            return rows, self._space.to_distances(native)
         found = self._space.to_distances(np.where(rows >= 0, native, 0))
         return rows, np.where(rows >= 0, found, np.float32(np.inf))
+
+    def search_one(self, query: Array, k: int, ef_search: int) -> tuple[Array, list[float]] | None:
+        """The same for a query alone, by a way that is short where there is one: most of what look-ups are asked.
+
+        Args:
+            query: [d], of any kind.
+            k: items wanted.
+            ef_search: width of the beam.
+
+        Returns:
+            (rows [at most k] int32, their distances as the commands show them), nearest first. The last bits may be
+            others than among many queries. Null where `search` must be asked, which says what is wrong too.
+        """
+        return None
 
     @abstractmethod
     def search_native(

@@ -3,7 +3,6 @@
 `cosine` is built as `l2` on unit vectors: the same order of neighbours, a third faster than NMSLIB's own `cosinesimil`.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,6 @@ Array = np.ndarray[Any, Any]
 # Largest squared length of a vector whose distances to others of that kind stay finite in float32: a length of 2^62.
 # Infinite ones, and NaN, which their differences give, have no order, and NMSLIB sorts them all the same.
 MOST_SQUARES = 2.0**124
-# Squared lengths between this and its inverse are taken as they are, without scaling first.
-_LEAST_SQUARES = 1e-100
 
 
 @dataclass(frozen=True)
@@ -47,18 +44,6 @@ class Space:
         wide = wide / np.where(largest > 0, largest, 1.0)
         norms = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
         return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1.0), dtype=np.float32)
-
-    def prepare_queries(self, vectors: Array) -> Array:
-        """`prepare` of what is asked and not kept: a single row takes the short way, which may round otherwise.
-
-        A single query is most of what look-ups are asked, and would wait nearly as long for the long way as for NMSLIB.
-        """
-        if self.name == "cosine" and len(vectors) == 1:
-            wide = np.asarray(vectors, dtype=np.float64)
-            squares = float(np.vdot(wide, wide))
-            if _LEAST_SQUARES < squares < 1 / _LEAST_SQUARES:
-                return np.asarray(wide / math.sqrt(squares), dtype=np.float32)
-        return self.prepare(vectors)
 
     def places(self, vectors: Array) -> Array:
         """[n, d] prepared vectors -> where the partition sees them: directions alone in `inner_product`.

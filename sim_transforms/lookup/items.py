@@ -102,9 +102,13 @@ class HeldItems:
         """[n] places of rows; raises DamagedArtefact."""
         if not len(rows):
             return np.zeros(0, np.int64)
-        if rows.min() < 0 or rows.max() >= len(self._places):
-            raise _missing(self._path, int(rows[np.flatnonzero((rows < 0) | (rows >= len(self._places)))[0]]))
-        places = self._places[rows]
+        if self._is_dense and rows.astype(np.uint32).max() < self.count:
+            return rows
+        try:
+            # Without a sign, a row below 0 is beyond the last one.
+            places = self._places[rows.astype(np.uint32)]
+        except IndexError:
+            raise _missing(self._path, int(rows[(rows < 0) | (rows >= len(self._places))][0])) from None
         if places.min() < 0:
             raise _missing(self._path, int(rows[np.flatnonzero(places < 0)[0]]))
         return places
@@ -135,6 +139,12 @@ class HeldItems:
         """See `Items`."""
         found: Array = self.table.column("row").to_numpy()
         return found
+
+    @cached_property
+    def _is_dense(self) -> bool:
+        """Whether rows and places are the same, as long as no item was ever taken out."""
+        rows = self.table.column("row").to_numpy()
+        return bool(len(rows)) and bool((rows == np.arange(len(rows))).all())
 
     @cached_property
     def _places(self) -> Array:

@@ -47,17 +47,20 @@ Array = np.ndarray[Any, Any]
 _OPENINGS = 5
 # Whose rows are kept, 4 bytes each.
 _CONDITIONS = 8
-# Between these a squared length is neither of a zero vector nor of one with values that are not finite.
-_FIT = 1e-30, 1e30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Match:
     """A neighbour: its id, its distance as the commands show it, its metadata."""
 
     item_id: str
     distance: float
     metadata: dict[str, Any]
+
+    def __init__(self, item_id: str, distance: float, metadata: dict[str, Any]) -> None:
+        """Writes the values past what keeps them from being written later: in half of the time."""
+        values = self.__dict__
+        values["item_id"], values["distance"], values["metadata"] = item_id, distance, metadata
 
 
 class _Nearest(Protocol):
@@ -134,12 +137,13 @@ class OpenVersion:
             UsageError: another dimension, NaN or infinite values, a zero vector in the space cosine, k below 1, or no
                 condition.
         """
+        if where is None and len(vectors) == 1:
+            with self._lock:
+                alone = self._searcher.search_one(np.asarray(vectors)[0], k, ef_search or self.manifest.ef_search)
+            if alone is not None:
+                pairs = zip(self._items.shown(alone[0]), alone[1], strict=True)
+                return [[Match(item_id, distance, metadata) for (item_id, metadata), distance in pairs]]
         rows, distances = self.search_rows(vectors, k, ef_search, where)
-        if len(rows) == 1:
-            # What is missing, -1, stands at the end.
-            near = rows[0] if rows[0, -1] >= 0 else rows[0][rows[0] >= 0]
-            pairs = zip(self._items.shown(near), distances[0, : len(near)].tolist(), strict=True)
-            return [[Match(item_id, distance, metadata) for (item_id, metadata), distance in pairs]]
         # Each row is read once for all queries: where memory is bounded, a row group is decoded for it.
         found = np.unique(rows[rows >= 0])
         shown = dict(zip(found.tolist(), self._items.shown(found), strict=True))
@@ -266,9 +270,6 @@ class OpenVersion:
         queries = np.asarray(vectors, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != self.manifest.dimension:
             raise UsageError(f"queries of shape {queries.shape}; [q, {self.manifest.dimension}] is expected")
-        # One number says of the usual query that it is fit.
-        if len(queries) == 1 and _FIT[0] < np.vdot(queries, queries) < _FIT[1]:
-            return queries
         if not np.isfinite(queries).all():
             raise UsageError("a query holds NaN or infinite values")
         if self.manifest.space == "cosine" and not queries.any(axis=1).all():
