@@ -71,7 +71,7 @@ def _same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", some(sorted(STATEFUL), 2))
+@pytest.mark.parametrize("kind", some(sorted(STATEFUL), 1))
 def test_training_killed_and_resumed_equals_an_undisturbed_one(digit_examples: Path, tmp_path: Path, kind: str) -> None:
     settings = replace(SETTINGS, **STATEFUL[kind])
     undisturbed = _train(digit_examples, settings, _watchers(tmp_path / "whole"))

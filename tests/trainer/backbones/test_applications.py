@@ -29,7 +29,7 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted({*LIGHT, *some(sorted(APPLICATIONS), 2)}))
+@pytest.mark.parametrize("name", sorted({*LIGHT, *some(sorted(APPLICATIONS), 1)}))
 def test_application_of_the_smallest_size_has_its_blocks_and_saves_and_loads_the_same(name: str, tmp_path) -> None:
     made = network(name, (32, 32, 1))
     assert len(made.stages) == STAGES[name]
