@@ -23,7 +23,7 @@ import yaml
 from pipelines._main import Main
 from pipelines.run import Runner
 from pipelines.stages import Stages
-from sim_transforms.commands.pictures import Matches, PictureSearch, checked_pictures, png_of
+from sim_transforms.commands.pictures import Matches, PictureSearch, checked_pictures, picture_png
 from sim_transforms.errors import NotFound, UsageError
 from sim_transforms.records.manifests import Calibration, ModelManifest
 from sim_transforms.runs.lock import workdir_lock
@@ -193,7 +193,7 @@ class SimilarityModel:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["item_id", "uri", "label"])
         for place, (item_id, label, picture) in enumerate(zip(names, shown, pictures, strict=True)):
-            path, data = folder / f"{place:08d}.png", png_of(picture)
+            path, data = folder / f"{place:08d}.png", picture_png(picture)
             if not path.is_file() or path.read_bytes() != data:
                 write_file(path, data)
             writer.writerow([item_id, path.name, label])

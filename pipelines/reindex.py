@@ -71,8 +71,8 @@ def reindex(main: Main) -> None:
         run = Reindex(main, settings, stages, (scratch, lease))
         reason = run.why_embed_all()
         if reason is None:
-            result = run.run(main.arguments.reread)
-            return main.answer(result, _text(result, run.page(result["version"])))
+            result, page = run.run(main.arguments.reread)
+            return main.answer(result, _text(result, page))
         main.notify(f"reindex: every item is embedded anew: {reason}; vectors of two models are never mixed")
         runner = Runner(main, settings, stages)
         preprocessed = runner.preprocess()
@@ -175,8 +175,8 @@ class Reindex:
         self._lease.check()
         return self._opened.version
 
-    def run(self, reread: bool) -> dict[str, Any]:
-        """Brings the published version up to date; the answer of the command."""
+    def run(self, reread: bool) -> tuple[dict[str, Any], str | None]:
+        """Brings the published version up to date; the answer of the command, and where the new one's page lies."""
         plan = self._plan
         diff = self._compare(plan, reread)
         again = diff.of("added", "changed")
@@ -288,12 +288,12 @@ class Reindex:
 
     def _answer(
         self, how: str, version: str | None, totals: LedgerTotals, embedded: Embedded, diff: CatalogDiff
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], str | None]:
         shown = describe_published(self._store, version or self._opened.version)
         dropped = {item.item_id for item in embedded.failed}
         added, changed = ([d for d in diff.of(kind) if d.item_id not in dropped] for kind in ("added", "changed"))
         clips = {} if self._clips is None else {"clips": shown["items"]}
-        return {
+        answer = {
             "version": version,
             "items": totals.items_in,
             "accepted": totals.items_out + totals.skipped if clips else shown["items"],
@@ -311,11 +311,7 @@ class Reindex:
             "files_read": diff.files_read,
             "seconds": self.seconds(),
         }
-
-    def page(self, version: str | None) -> str | None:
-        """Where the page of a new version lies; null where there is none."""
-        shown: str | None = describe_published(self._store, version)["page"] if version else None
-        return shown
+        return answer, shown["page"] if version else None
 
     def seconds(self) -> float:
         """Since this run began."""

@@ -52,6 +52,7 @@ PUBLIC = {
         "missing_files",
         "move_latest",
         "object_name",
+        "page_entries",
         "publish",
         "remove_version",
         "search_entries",

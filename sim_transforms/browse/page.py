@@ -101,7 +101,7 @@ def _entries(items: pa.Table, names: list[str], found: Array, distances: Array) 
     columns = [[shown(value) for value in items.column(name).to_pylist()] for name in names]
     for place, item_id in enumerate(items.column("item_id").to_pylist()):
         there = found[place] >= 0
-        far = [float(str(distance)) for distance in distances[place][there].astype(np.float32)]
+        far = [float(str(distance)) for distance in distances[place][there]]
         yield [item_id, [column[place] for column in columns], found[place][there].tolist(), far]
 
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sim_transforms.commands.compared import counted
 from sim_transforms.commands.version_vectors import ids_of, vectors_of_places
 from sim_transforms.errors import UsageError
-from sim_transforms.lookup.clips import sounds_near
+from sim_transforms.lookup.clips import nearest_others
 from sim_transforms.lookup.open import OpenVersion, open_version
 from sim_transforms.quality.sample import rank
 from sim_transforms.records.clips import SOURCE_ID, sound_of
@@ -183,15 +183,9 @@ def _neighbors(opened: OpenVersion, item_ids: Sequence[str]) -> list[tuple[str, 
     if not item_ids:
         return []
     places = np.asarray(pc.index_in(pa.array(item_ids, pa.large_string()), value_set=ids_of(opened)))
-    vectors = vectors_of_places(opened, places.astype(np.int64))
-    if opened.manifest.clips is not None:
-        near = sounds_near(opened, vectors, [sound_of(item_id) for item_id in item_ids], NEIGHBORS)
-        return [tuple(sound_of(match.item_id) for match in matches) for matches in near]
-    answers = opened.search(vectors, NEIGHBORS + 1)
-    return [
-        tuple([match.item_id for match in matches if match.item_id != item_id][:NEIGHBORS])
-        for item_id, matches in zip(item_ids, answers, strict=True)
-    ]
+    found = nearest_others(opened, vectors_of_places(opened, places.astype(np.int64)), item_ids, NEIGHBORS)
+    name = sound_of if opened.manifest.clips is not None else str
+    return [tuple(name(match.item_id) for match in matches) for matches in found]
 
 
 def write_page(found: VersionDiff, pictures: Mapping[str, bytes], output: Path) -> Path:

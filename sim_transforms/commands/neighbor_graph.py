@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from sim_transforms.commands.published import Opened
 from sim_transforms.hnsw.version_vectors import VersionVectors
 from sim_transforms.quality.graph import NeighborGraph, communities, near_duplicates, repeated_rows
+from sim_transforms.records.batches import metadata_names
 from sim_transforms.records.clips import SOURCE_ID
 from sim_transforms.records.codec import canonical_json
 from sim_transforms.records.manifests import ClustersManifest, DuplicatesManifest
@@ -62,9 +63,8 @@ def write_duplicates(graph: NeighborGraph, opened: Opened, max_distance: float, 
         "kept": pa.array(found.kept[places]),
         "distance": pa.array(found.nearest[places]),
     }
-    for name in table.column_names:
-        if name not in ("row", "digest", "item_id"):
-            columns[f"metadata.{name}" if name in columns else name] = table.column(name)
+    for name in metadata_names(table.schema):
+        columns[f"metadata.{name}" if name in columns else name] = table.column(name)
     pq.write_table(pa.table(columns), folder / _DUPLICATES)
     manifest = DuplicatesManifest(
         version=opened.version,

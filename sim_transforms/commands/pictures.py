@@ -1,19 +1,20 @@
 """Pictures that are arrays, through the decoder and the model that files go through."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from sim_transforms.commands.search import Source, open_source
 from sim_transforms.errors import UsageError
 from sim_transforms.lookup.open import Match, OpenVersion
 from sim_transforms.media.decode import decode_media
+from sim_transforms.report.page import picture_png
 
 if TYPE_CHECKING:
     from sim_transforms.embedding.saved_model import SavedModelEmbedder
+
+__all__ = ["Matches", "PictureSearch", "checked_pictures", "picture_png"]
 
 Array = np.ndarray[Any, Any]
 # Of each query the items found, nearest first.
@@ -38,13 +39,6 @@ def checked_pictures(pictures: Array) -> Array:
     if values.size and values.dtype.kind == "f" and 0 < values.max() <= 1:
         raise UsageError("pictures: all numbers are from 0 to 1; numbers from 0 to 255 are expected: multiply by 255")
     return np.rint(values).astype(np.uint8)
-
-
-def png_of(picture: Array) -> bytes:
-    """A PNG of [height, width, 1 or 3] uint8, which loses nothing."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class PictureSearch:
@@ -86,7 +80,7 @@ class PictureSearch:
         shape = self._embedder.manifest.media
         if shape.kind != "image":
             raise UsageError("this model embeds sounds, not pictures")
-        decoded = (decode_media(png_of(picture), shape) for picture in checked_pictures(pictures))
+        decoded = (decode_media(picture_png(picture), shape) for picture in checked_pictures(pictures))
         return self._embedder.embed([part.media for found in decoded for part in found.parts])
 
     def lookup(self, pictures: Array, k: int, where: str | None = None) -> Matches:

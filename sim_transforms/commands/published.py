@@ -13,7 +13,7 @@ from sim_transforms.records.manifests import VersionManifest
 from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
-from sim_transforms.storage.versions import file_entries, latest, load_manifest, search_entries
+from sim_transforms.storage.versions import latest, load_manifest, page_entries, search_entries
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,8 @@ def _brought(
 ) -> tuple[Path, bool]:
     """Where the files lie, and whether those of the page are there, whole: it is made anew, and stops nobody."""
     if with_page and manifest.has_page:
-        entries = [entry for entry in file_entries(manifest) if entry not in search_entries(manifest)]
         with suppress(NotFound, DamagedArtefact):
             folder = version_folder(store, version, cache, with_page=True)
-            if not any(file_problems(folder, entry, manifest) for entry in entries):
+            if not any(file_problems(folder, entry, manifest) for entry in page_entries(manifest)):
                 return folder, True
     return version_folder(store, version, cache), False

@@ -8,7 +8,7 @@ import numpy as np
 
 from sim_transforms.commands.artefacts import DecodedMedia, EmbeddedItems
 from sim_transforms.commands.thumbnails import media_png
-from sim_transforms.lookup.clips import sounds_near
+from sim_transforms.lookup.clips import nearest_others
 from sim_transforms.lookup.open import Match, OpenVersion
 from sim_transforms.quality.confusion import Confusion, confusion
 from sim_transforms.records.clips import sound_of
@@ -142,9 +142,8 @@ def _of_pairs(gallery: Gallery, found: Confusion, wrong: Sequence[int]) -> list[
     """Some mistakes of each of the most confused pairs."""
     rows: list[int] = []
     for pair in found.pairs[:CONFUSED_PAIRS]:
-        of_pair = (gallery.label(row) == pair.label for row in wrong)
-        same = [r for r, own in zip(wrong, of_pair, strict=True) if own and gallery.nearest(r) == pair.taken_for]
-        rows += same[:PER_PAIR]
+        taken = pair.label, pair.taken_for
+        rows += [row for row in wrong if (gallery.label(row), gallery.nearest(row)) == taken][:PER_PAIR]
     return rows
 
 
@@ -164,13 +163,9 @@ def _some_of_each(gallery: Gallery, rows: Sequence[int], most: int) -> list[int]
 
 
 def _neighbors(version: OpenVersion, items: EmbeddedItems, queries: Array) -> dict[int, list[Match]]:
-    """The nearest items of some rows; of clips the nearest clip each of the nearest other sounds."""
-    if version.manifest.clips is None:
-        answers = version.search(items.vectors[queries], NEIGHBORS + 1)
-        pairs = zip(queries.tolist(), answers, strict=True)
-        return {row: [m for m in found if m.item_id != items.item_ids[row]][:NEIGHBORS] for row, found in pairs}
-    sounds = [sound_of(item_id) for item_id in items.item_ids[queries].tolist()]
-    return dict(zip(queries.tolist(), sounds_near(version, items.vectors[queries], sounds, NEIGHBORS), strict=True))
+    """The nearest others of some rows."""
+    found = nearest_others(version, items.vectors[queries], items.item_ids[queries].tolist(), NEIGHBORS)
+    return dict(zip(queries.tolist(), found, strict=True))
 
 
 def _sounds(version: OpenVersion, items: EmbeddedItems, media: DecodedMedia) -> Section:

@@ -23,11 +23,10 @@ from sim_transforms.media.remote import LOCAL_ONLY, RemoteFiles
 from sim_transforms.records.clips import clip_id, sound_of
 from sim_transforms.records.items import MediaRef
 from sim_transforms.records.media import MediaShape, SoundShape
+from sim_transforms.report.media_page import LONGEST_SIDE
 from sim_transforms.report.page import picture_png
 
 Array = np.ndarray[Any, Any]
-
-LONGEST_SIDE = 64
 
 
 def thumbnails(

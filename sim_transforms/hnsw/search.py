@@ -60,13 +60,13 @@ class NativeSearcher(Searcher):
         """
         if k < 1 or ef_search < 1:
             raise UsageError(f"k {k} and ef_search {ef_search} were given; at least 1 is expected")
-        if without is not None and self._items and len(vectors):
-            self._graph = self._graph or open_graph(self._path)
-            return walk(self._graph, vectors, without, k, ef_search)
         rows = np.full((len(vectors), k), -1, np.int32)
         distances = np.full((len(vectors), k), np.inf, np.float32)
         if not self._items or not len(vectors):
             return rows, distances
+        if without is not None:
+            self._graph = self._graph or open_graph(self._path)
+            return walk(self._graph, vectors, without, k, ef_search)
         self._widen(max(ef_search, k))
         answers = self._index.knnQueryBatch(np.ascontiguousarray(vectors, np.float32), k=k, num_threads=1)
         for place, (found, native) in enumerate(answers):

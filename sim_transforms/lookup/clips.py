@@ -104,6 +104,24 @@ def _aligned(source: str, hits: list[_Hit], farthest: Array, tolerance: float) -
     return SoundMatch(source, score, metadata, round(hits[best].offset, 3), match.item_id)
 
 
+def nearest_others(opened: OpenVersion, vectors: Array, item_ids: Sequence[str], k: int) -> list[list[Match]]:
+    """Of each of some items the k nearest, itself left out; of clips the nearest clip each of k other sounds.
+
+    Args:
+        opened: the version.
+        vectors: [n, dim] of the items.
+        item_ids: n ids.
+        k: items, or sounds.
+    """
+    if opened.manifest.clips is not None:
+        return sounds_near(opened, vectors, [sound_of(item_id) for item_id in item_ids], k)
+    answers = opened.search(vectors, k + 1)
+    return [
+        [match for match in matches if match.item_id != item_id][:k]
+        for item_id, matches in zip(item_ids, answers, strict=True)
+    ]
+
+
 def sounds_near(opened: OpenVersion, vectors: Array, sounds: Sequence[str], k: int) -> list[list[Match]]:
     """Of each of some clips the k nearest other sounds, each by its nearest clip; fewer where few sounds are near.
 

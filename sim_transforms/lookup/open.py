@@ -137,9 +137,10 @@ class OpenVersion:
             UsageError: another dimension, NaN or infinite values, a zero vector in the space cosine, k below 1, or no
                 condition.
         """
-        if where is None and len(vectors) == 1:
+        queries = np.asarray(vectors)
+        if where is None and queries.shape[:1] == (1,):
             with self._lock:
-                alone = self._searcher.search_one(np.asarray(vectors)[0], k, ef_search or self.manifest.ef_search)
+                alone = self._searcher.search_one(queries[0], k, ef_search or self.manifest.ef_search)
             if alone is not None:
                 pairs = zip(self._items.shown(alone[0]), alone[1], strict=True)
                 return [[Match(item_id, distance, metadata) for (item_id, metadata), distance in pairs]]

@@ -58,8 +58,6 @@ def template(name: str) -> jinja2.Template:
     )
     environment.filters["data_uri"] = data_uri
     environment.filters["short"] = short
-    environment.filters["wav_uri"] = wav_uri
-    environment.filters["webp_uri"] = webp_uri
     return environment.get_template(name)
 
 
@@ -127,9 +125,9 @@ def thumbnail(pixels: Array, longest: int) -> Array:
     return small.reshape(size[1], size[0], pixels.shape[2])
 
 
-def data_uri(png: bytes) -> str:
-    """PNG bytes as a data: address."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def data_uri(content: bytes, kind: str = "image/png") -> str:
+    """A file's content, of a media type, as a data: address."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def picture_webp(pixels: Array) -> bytes:
@@ -140,16 +138,6 @@ def picture_webp(pixels: Array) -> bytes:
     return buffer.getvalue()
 
 
-def webp_uri(webp: bytes) -> str:
-    """Bytes of a WebP picture as a data: address."""
-    return "data:image/webp;base64," + base64.b64encode(webp).decode()
-
-
-def wav_uri(wav: bytes) -> str:
-    """Bytes of a WAV file as a data: address."""
-    return "data:audio/wav;base64," + base64.b64encode(wav).decode()
-
-
-def short(text: str) -> str:
+def short(text: str, most: int = _SHORT) -> str:
     """The text, of a long one its beginning."""
-    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"

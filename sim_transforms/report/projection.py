@@ -26,7 +26,8 @@ PALETTE = (
     "#8b949e",
 )
 COLOURS = len(PALETTE) - 1
-_LABEL, _PANEL = 22, 132
+# Of the picture beside the plot, and characters of the texts below it.
+_PANEL, _LETTERS = 132, 22
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,6 @@ class Dot:
     item_id: str
     label: str
     picture: bytes | None
-
-    @property
-    def short_id(self) -> str:
-        """The item's id, as much of it as stands beside the plot."""
-        return _cut(self.item_id)
-
-    @property
-    def short_label(self) -> str:
-        """The class, as much of it as stands beside the plot."""
-        return _cut(self.label)
 
 
 @dataclass(frozen=True)
@@ -71,6 +62,7 @@ class ProjectionDrawing:
     width: int = WIDTH
     side: int = SIDE
     panel: int = _PANEL
+    letters: int = _LETTERS
 
     @property
     def described(self) -> str:
@@ -100,7 +92,3 @@ def draw_projection(points: Sequence[Point]) -> ProjectionDrawing | None:
 
 def _at(share: float) -> float:
     return round(MARGIN + share * (SIDE - 2 * MARGIN), 1)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LABEL else text[: _LABEL - 1] + "…"

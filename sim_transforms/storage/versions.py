@@ -65,6 +65,11 @@ def search_entries(manifest: VersionManifest) -> list[FileEntry]:
     return [entry for entry in file_entries(manifest) if not entry.name.startswith(PAGE_FOLDER)]
 
 
+def page_entries(manifest: VersionManifest) -> list[FileEntry]:
+    """Those of the page alone."""
+    return [entry for entry in manifest.files if entry.name.startswith(PAGE_FOLDER)]
+
+
 def publish(store: ObjectStore, folder: Path, manifest: VersionManifest) -> str:
     """Uploads the files, then the manifest, then moves LATEST from `manifest.parent` to the new version.
 

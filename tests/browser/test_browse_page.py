@@ -89,16 +89,11 @@ def address(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """Fails where the page has thrown, was kept from something by its policy, or asked for what is not there."""
-    context = browser.new_context()
-    page = context.new_page()
+def page(page: Page) -> Iterator[Page]:
+    """Fails also where the page was kept from something by its policy."""
     problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.on("requestfailed", lambda request: problems.append(request.url))
     yield page
-    context.close()
     assert problems == []
 
 

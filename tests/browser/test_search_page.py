@@ -82,19 +82,6 @@ def guarded(store: LocalStore) -> Iterator[str]:
         yield from _listening(service)
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """Fails where the page has thrown, or asked for something that is not there."""
-    context = browser.new_context()
-    page = context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("requestfailed", lambda request: problems.append(request.url))
-    yield page
-    context.close()
-    assert problems == []
-
-
 def _names(page: Page) -> list[str]:
     return page.locator("#answers .name").all_text_contents()
 
