@@ -80,7 +80,7 @@ class NativeSearcher(Searcher):
             return None
         wide = query.astype(np.float64)
         # One number says that it is neither zero nor too long, and that all of it is finite.
-        squares = float(np.vdot(wide, wide))
+        squares = float(wide.dot(wide))
         if not _FIT[0] < squares < _FIT[1]:
             return None
         if self._space.name == "cosine":

@@ -30,7 +30,7 @@ from sim_transforms.hnsw.routed import RoutedShard, check_size
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.version_vectors import VersionVectors
 from sim_transforms.lookup.filtered import compare_all, search_allowed
-from sim_transforms.lookup.items import HeldItems, Items, PagedItems, Shown
+from sim_transforms.lookup.items import HeldItems, Items, PagedItems
 from sim_transforms.lookup.where import parse_where
 from sim_transforms.records.manifests import FileEntry, VersionManifest
 from sim_transforms.settings.stages import SearchSettings
@@ -49,18 +49,13 @@ _OPENINGS = 5
 _CONDITIONS = 8
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(slots=True)
 class Match:
     """A neighbour: its id, its distance as the commands show it, its metadata."""
 
     item_id: str
     distance: float
     metadata: dict[str, Any]
-
-    def __init__(self, item_id: str, distance: float, metadata: dict[str, Any]) -> None:
-        """Writes the values past what keeps them from being written later: in half of the time."""
-        values = self.__dict__
-        values["item_id"], values["distance"], values["metadata"] = item_id, distance, metadata
 
 
 class _Nearest(Protocol):
@@ -142,12 +137,12 @@ class OpenVersion:
             with self._lock:
                 alone = self._searcher.search_one(queries[0], k, ef_search or self.manifest.ef_search)
             if alone is not None:
-                pairs = zip(self._items.shown(alone[0]), alone[1], strict=True)
-                return [[Match(item_id, distance, metadata) for (item_id, metadata), distance in pairs]]
+                ids, metadata = self._items.shown(alone[0])
+                return [list(map(Match, ids, alone[1], metadata))]
         rows, distances = self.search_rows(vectors, k, ef_search, where)
         # Each row is read once for all queries: where memory is bounded, a row group is decoded for it.
         found = np.unique(rows[rows >= 0])
-        shown = dict(zip(found.tolist(), self._items.shown(found), strict=True))
+        shown = dict(zip(found.tolist(), zip(*self._items.shown(found), strict=True), strict=True))
         return [
             [_match(shown[row], distance) for row, distance in zip(r.tolist(), d.tolist(), strict=True) if row >= 0]
             for r, d in zip(rows, distances, strict=True)
@@ -212,7 +207,8 @@ class OpenVersion:
 
     def described(self, rows: Array) -> list[dict[str, Any]]:
         """Item_id and metadata (a mapping) of [n] rows, all different."""
-        return [{"item_id": item_id, "metadata": metadata} for item_id, metadata in self._items.shown(rows)]
+        shown = zip(*self._items.shown(rows), strict=True)
+        return [{"item_id": item_id, "metadata": metadata} for item_id, metadata in shown]
 
     def item(self, item_id: str) -> dict[str, Any]:
         """Item_id and metadata (a mapping) of an item; raises NotFound."""
@@ -278,7 +274,7 @@ class OpenVersion:
         return queries
 
 
-def _match(shown: Shown, distance: float) -> Match:
+def _match(shown: tuple[str, dict[str, Any]], distance: float) -> Match:
     """One of several that may show the same item."""
     item_id, metadata = shown
     return Match(item_id, distance, dict(metadata))
