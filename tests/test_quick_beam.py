@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from apache_beam import DoFn
+from apache_beam import DoFn, Map, TimeDomain
+from apache_beam.coders import VarIntCoder
 from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -13,7 +14,8 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
-from apache_beam.transforms import core
+from apache_beam.transforms import core, userstate
+from apache_beam.transforms.userstate import BagStateSpec, TimerSpec, on_timer
 
 FLAGS = [
     [],
@@ -53,6 +55,23 @@ class _Stateful(DoFn):
         pass
 
 
+class _Remembering(DoFn):
+    seen = BagStateSpec("seen", VarIntCoder())
+    due = TimerSpec("due", TimeDomain.WATERMARK)
+
+    def process(self, element: tuple[str, int], seen=DoFn.StateParam(seen), due=DoFn.TimerParam(due)):  # noqa: B008
+        yield element
+
+    @on_timer(due)
+    def at_due(self, seen=DoFn.StateParam(seen)):  # noqa: B008
+        yield seen
+
+
+class _Twice(DoFn):
+    def process(self, element: tuple[str, int], key=DoFn.KeyParam, again=DoFn.KeyParam):
+        yield key, again
+
+
 def test_arguments_are_those_of_beam() -> None:
     remembered = core.get_function_args_defaults
     asked = [_Stateful().process, _Stateful.process, _Stateful().finish_bundle, str.upper, lambda a, b=2: a, int]
@@ -60,3 +79,17 @@ def test_arguments_are_those_of_beam() -> None:
         assert remembered(function) == remembered.__wrapped__(function)
     remembered(asked[0])[0].append("mine")
     assert remembered(asked[0]) == remembered.__wrapped__(asked[0])
+
+
+def test_state_of_classes_is_that_of_beam() -> None:
+    remembered, bound = userstate.get_dofn_specs, _Stateful()
+    bound.process = _Remembering().process  # type: ignore[method-assign]
+    asked = [_Stateful(), _Remembering(), bound, Map(len).fn, Map("".join).fn]
+    for dofn in (*asked, *asked):
+        assert remembered(dofn) == remembered.__wrapped__(dofn)
+    assert remembered(asked[1]) == ({_Remembering.seen}, {_Remembering.due})
+    remembered(asked[1])[0].clear()
+    assert remembered(asked[1])[0]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="duplicate"):
+            remembered(_Twice())

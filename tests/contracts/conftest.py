@@ -3,6 +3,7 @@
 Each test has a prefix of its own in its bucket.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,6 +39,9 @@ def gate(_gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     _gate.reset()
     yield _gate
     _gate.reset()
+    # Each list looks at all objects of the server.
+    for left in (_gate.folder / BUCKET).iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 @pytest.fixture

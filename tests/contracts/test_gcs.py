@@ -369,11 +369,7 @@ def _at_chunk(gate: Gate, number: int, action: Callable[[], None]) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 4, 10])
 def test_upload_through_a_restart_of_the_server_arrives(chunk: int, gcs: GcsStore, gate: Gate, large: Path) -> None:
-    def restart() -> None:
-        gate.server.kill()
-        gate.server.start()
-
-    _at_chunk(gate, chunk, restart)
+    _at_chunk(gate, chunk, gate.restart_server)
     gcs.upload(large, "a")
     assert gcs.read("a") == LARGE
     assert [found.name for found in gcs.list("")] == ["a"]
@@ -384,7 +380,7 @@ def test_upload_to_a_server_that_stays_down_fails_and_shows_nothing(
     chunk: int, gcs: GcsStore, gate: Gate, large: Path
 ) -> None:
     gcs.write("a", b"old")
-    _at_chunk(gate, chunk, gate.server.kill)
+    _at_chunk(gate, chunk, gate.kill_server)
     impatient = GcsStore(gcs.url, patience_seconds=1, chunk_bytes=2**20)
     try:
         with pytest.raises(StoreError, match=r"does not answer.*run again"):

@@ -197,7 +197,7 @@ def test_publish_to_a_server_killed_at_each_write_shows_whole_versions_alone_and
 ) -> None:
     old, _ = _published(gcs, tmp_path)
     manifest = _in_parts(tmp_path / "next", version_folder(tmp_path / "next", some_vectors(1), parent=old), 3)
-    _at_request(gate, step, gate.server.kill)
+    _at_request(gate, step, gate.kill_server)
     try:
         with pytest.raises(StoreError, match="does not answer"):
             publish(GcsStore(gcs.url, patience_seconds=0.5), tmp_path / "next", manifest)
@@ -215,12 +215,7 @@ def test_publish_to_a_server_killed_at_each_write_shows_whole_versions_alone_and
 @pytest.mark.parametrize("step", range(1, 11))
 def test_publish_through_a_restart_at_each_write_succeeds(step: int, gcs: GcsStore, gate: Gate, tmp_path: Path) -> None:
     manifest = _in_parts(tmp_path / "new", version_folder(tmp_path / "new", some_vectors()), 3)
-
-    def restart() -> None:
-        gate.server.kill()
-        gate.server.start()
-
-    _at_request(gate, step, restart)
+    _at_request(gate, step, gate.restart_server)
     version = publish(gcs, tmp_path / "new", manifest)
     assert verify_version(gcs, version) == []
     assert len(_names(gcs)) == 4
