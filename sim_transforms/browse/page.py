@@ -5,7 +5,7 @@
 | `index.html`, `style.css`, `app.js` | the page, the same for all versions |
 | `ids.js` | `ruiji.ids(about, [item_id, ...])`: by row; `about` says what the version holds |
 | `rows/<chunk>.js` | `ruiji.rows(chunk, [[item_id, metadata, neighbour rows, distances], ...])` of 256 rows |
-| `pictures/<chunk>.js` | `ruiji.pictures(chunk, [PNG as base64, ...])` of these rows; no folder where no item has one |
+| `pictures/<chunk>.js` | `ruiji.pictures(chunk, [PNG as base64, ...])` of 64 rows; no folder where no item has one |
 
 Free rows are null. The same input gives the same bytes, so that the page has checksums in the manifest; that is why it
 does not name its version, which it reads out of its own address.
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from sim_transforms.browse.neighbors import K, nearest
 from sim_transforms.browse.pictures import Pictures
-from sim_transforms.browse.scripts import CHUNK, chunk_path, script, shown
+from sim_transforms.browse.scripts import CHUNKS, chunk_path, script, shown
 from sim_transforms.browse.static_files import NAMES, static_file
 from sim_transforms.records.batches import metadata_names
 from sim_transforms.records.manifests import PAGE_FOLDER, FileEntry, VersionManifest
@@ -64,7 +64,9 @@ def write_page(
     columns = sorted(metadata_names(items.schema), key=lambda name: name != "label")
     (page / "ids.js").write_bytes(script("ids", _about(manifest, columns, some), ids))
     entries = list(_entries(items, columns, *nearest(folder, manifest, search, items)))
-    _write_chunks(page, "rows", _by_row(entries, rows, end))
+    spread = _by_row(entries, rows, end)
+    for first in range(0, end, CHUNKS["rows"]):
+        _write_chunk(page, "rows", first // CHUNKS["rows"], spread[first : first + CHUNKS["rows"]])
     found = sorted(path.relative_to(folder).as_posix() for path in page.rglob("*") if path.is_file())
     return tuple(file_entry(folder, name) for name in found)
 
@@ -85,13 +87,13 @@ def _digests(items: pa.Table) -> list[str | None]:
 def _about(manifest: VersionManifest, columns: list[str], pictures: bool) -> dict[str, Any]:
     calibration = manifest.calibration
     return {
-        "chunk": CHUNK,
         "clips": manifest.clips is not None,
         "columns": columns,
         "items": manifest.items,
         "k": K,
         "max_distance": None if calibration is None else calibration.max_distance,
-        "pictures": pictures,
+        "pictures": CHUNKS["pictures"] if pictures else 0,
+        "rows": CHUNKS["rows"],
         "space": manifest.space,
     }
 
@@ -107,21 +109,16 @@ def _entries(items: pa.Table, names: list[str], found: Array, distances: Array) 
 
 def _write_pictures(page: Path, ids: list[str | None], digests: list[str | None], pictures: Pictures) -> bool:
     """Writes the pictures of items by row, a chunk at a time; whether there is any, and nothing where there is none."""
-    some = False
-    for first in range(0, len(ids), CHUNK):
-        here = zip(ids[first : first + CHUNK], digests[first : first + CHUNK], strict=True)
+    some, size = False, CHUNKS["pictures"]
+    for first in range(0, len(ids), size):
+        here = zip(ids[first : first + size], digests[first : first + size], strict=True)
         found = [None if item_id is None else pictures(item_id, digest or "") for item_id, digest in here]
         texts = [None if png is None else base64.b64encode(png).decode() for png in found]
         some = some or any(texts)
-        _write_chunk(page, "pictures", first // CHUNK, texts)
+        _write_chunk(page, "pictures", first // size, texts)
     if not some:
         shutil.rmtree(page / "pictures", ignore_errors=True)
     return some
-
-
-def _write_chunks(page: Path, kind: str, entries: list[Any]) -> None:
-    for first in range(0, len(entries), CHUNK):
-        _write_chunk(page, kind, first // CHUNK, entries[first : first + CHUNK])
 
 
 def _write_chunk(page: Path, kind: str, chunk: int, entries: list[Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from sim_transforms.browse.scripts import CHUNK, chunk_path, opening
+from sim_transforms.browse.scripts import CHUNKS, chunk_path, opening
 from sim_transforms.records.manifests import PAGE_FOLDER
 
 # (item_id, digest of its media) -> PNG of at most 64 pixels a side, or null where there is none.
@@ -52,7 +52,7 @@ class PagePictures:
         row = self._rows.get((item_id, digest))
         if row is None:
             return None
-        chunk, place = divmod(row, CHUNK)
+        chunk, place = divmod(row, CHUNKS["pictures"])
         if chunk not in self._lines:
             self._lines[chunk] = self._read_lines(chunk)
         lines = self._lines[chunk]
@@ -76,4 +76,5 @@ class PagePictures:
             for line in file:
                 found.append((offset, len(line)))
                 offset += len(line)
-        return found[:-1]
+        lines = found[:-1]
+        return lines if len(lines) <= CHUNKS["pictures"] else []

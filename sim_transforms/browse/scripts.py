@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-CHUNK = 256
+# Rows of a file. Of pictures fewer: what one photograph's neighbours need may lie in twelve files.
+CHUNKS = {"rows": 256, "pictures": 64}
 # Larger integers are rounded in a browser.
 _MOST_EXACT = 2**53 - 1
 

@@ -50,8 +50,8 @@
   }
 
   async function entryOf(row, kind) {
-    const list = await load(chunkName(kind, Math.floor(row / about.chunk)));
-    return list[row % about.chunk];
+    const list = await load(chunkName(kind, Math.floor(row / about[kind])));
+    return list[row % about[kind]];
   }
 
   async function itemOf(row) {
@@ -144,14 +144,15 @@
 
   // Rows of some items from all over the version: like items lie side by side in it. Few chunks, so that few are fetched.
   function spread(set) {
-    const chunks = Math.ceil(ids.length / about.chunk);
+    const size = about.pictures || about.rows;
+    const chunks = Math.ceil(ids.length / size);
     const blocks = Math.min(BLOCKS, chunks);
     const each = Math.ceil(START / blocks);
     const rows = [];
     for (let block = 0; block < blocks; block += 1) {
       const chunk = (Math.floor((block * chunks) / blocks) + set) % chunks;
       const here = [];
-      for (let row = chunk * about.chunk; row < Math.min(ids.length, (chunk + 1) * about.chunk); row += 1) {
+      for (let row = chunk * size; row < Math.min(ids.length, (chunk + 1) * size); row += 1) {
         if (ids[row] !== null) here.push(row);
       }
       const count = Math.min(each, here.length);

@@ -52,8 +52,8 @@ def test_rows_are_those_that_a_search_finds(tmp_path: Path) -> None:
     about, ids = arguments(page / "page" / "ids.js")
     assert ids == ids_of(VECTORS)
     assert about == {
-        "chunk": 256, "clips": False, "columns": ["label", "place"], "items": 300, "k": 12, "max_distance": 0.2,
-        "pictures": False, "space": "cosine",
+        "clips": False, "columns": ["label", "place"], "items": 300, "k": 12, "max_distance": 0.2, "pictures": 0,
+        "rows": 256, "space": "cosine",
     }  # fmt: skip
     rows = rows_of(page)
     assert [len(arguments(path)[1]) for path in sorted((page / "page" / "rows").iterdir())] == [256, 44]
@@ -157,5 +157,8 @@ def test_pictures_follow_items_whose_media_have_not_changed(tmp_path: Path) -> N
 def test_pictures_of_a_page_of_another_make_are_left_alone(tmp_path: Path) -> None:
     paged_version(tmp_path, VECTORS, _png)
     (tmp_path / "page" / "pictures" / "000000.js").write_text("ruiji.other(0, [\n")
-    (tmp_path / "page" / "pictures" / "000001.js").unlink()
-    assert [PagePictures(tmp_path)(f"item-{row}", f"d{row}") for row in (20, 299)] == [None, None]
+    (tmp_path / "page" / "pictures" / "000004.js").unlink()
+    longer = tmp_path / "page" / "pictures" / "000002.js"
+    longer.write_bytes(longer.read_bytes().replace(b"\n])", b',\n"more"\n])'))
+    assert [PagePictures(tmp_path)(f"item-{row}", f"d{row}") for row in (20, 130, 299)] == [None, None, None]
+    assert PagePictures(tmp_path)("item-100", "d100") == b"item-100 d100"
