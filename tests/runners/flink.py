@@ -23,7 +23,8 @@ _OPENS = [
 _SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-_JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+# Compiled as it starts.
+_JOB_SERVER = str(Path(__file__).with_name("JobServer.java"))
 # Every size that a TaskManager asks for where no start script works it out.
 _SIZES = {
     "taskmanager.cpu.cores": "1.0",
@@ -168,8 +169,6 @@ class FlinkCluster:
             "rest.bind-address": "localhost",
             "classloader.resolve-order": "parent-first",
             "io.tmp.dirs": self._temporary("job-manager"),
-            # Each job brings all jars of the job server, 200 MB and more; an hour of jobs would fill a disk.
-            "blob.service.cleanup.interval": 30,
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 3,
             "restart-strategy.fixed-delay.delay": "1 s",

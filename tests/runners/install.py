@@ -38,7 +38,7 @@ _OPERATOR_SHA256 = "b1f44814e17514fa8395c61b329a3ee9087123a5bda5b21fe1a495d5182c
 
 def install_flink() -> None:
     """`flink/cluster/*.jar`, `flink/job-server/*.jar` and the operator's API."""
-    _debian({"java": "openjdk-17-jre-headless", "mvn": "maven"})
+    _debian({"javac": "openjdk-17-jdk-headless", "mvn": "maven"})
     pom, jars = HERE / "job-server-pom.xml", FLINK / "job-server"
     _run("mvn", "-B", "-q", "-f", str(pom), f"{_COPY}-dependencies", f"-DoutputDirectory={jars}")
     artifact = f"-Dartifact=org.apache.flink:{OPERATOR.stem.replace('-api-', '-api:')}"
