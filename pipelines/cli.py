@@ -295,7 +295,7 @@ COMMANDS = (
         "neighbors",
         (
             _STORE,
-            Argument("--output", "folder of the Parquet files; what stands there is replaced"),
+            Argument("--output", "folder of the Parquet files; an earlier one there is replaced"),
             Argument("--k", "neighbours of each item", int, 10),
             _AT_VERSION,
         ),
@@ -311,7 +311,7 @@ COMMANDS = (
         (
             _STORE,
             Argument("--max-distance", "up to which two items are near duplicates, as `search` shows distances", float),
-            Argument("--output", "folder of duplicates.parquet; what stands there is replaced"),
+            Argument("--output", "folder of duplicates.parquet; an earlier one there is replaced"),
             Argument("--k", "neighbours to look at of each item", int, 10),
             _AT_VERSION,
         ),
@@ -327,7 +327,7 @@ COMMANDS = (
         (
             _STORE,
             Argument("--resolution", "above 1 for more and smaller clusters, below 1 for fewer", float, 1.0),
-            Argument("--output", "folder of clusters.parquet; what stands there is replaced"),
+            Argument("--output", "folder of clusters.parquet; an earlier one there is replaced"),
             Argument("--k", "neighbours of each item in the graph", int, 15),
             Argument("--seed", "of the order in which items are moved", int, 0),
             _AT_VERSION,
@@ -344,7 +344,7 @@ COMMANDS = (
         (
             _STORE,
             Argument("--format", "parquet, numpy, milvus, qdrant or vertex", str, "parquet"),
-            Argument("--output", "folder of the files; what stands there is replaced"),
+            Argument("--output", "folder of the files; an earlier one there is replaced"),
             _AT_VERSION,
         ),
         needs_config=False,
@@ -531,6 +531,8 @@ def _checked(argv: Sequence[str], debug: bool) -> int:
         return _failed(str(error), error.exit_code, debug)
     except BrokenPipeError:
         return 1
+    except UnicodeEncodeError as error:
+        return _failed(f"{error.object!r} is no UTF-8, which ids and conditions are", 2, debug)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL:
             return _failed(f"{error}; free some space: the next run goes on from what is finished", 1, debug)

@@ -23,8 +23,8 @@ from sim_transforms.hand_back import HandBack, read_rows
 from sim_transforms.options import check_reach
 from sim_transforms.records.codec import canonical_json
 from sim_transforms.records.ledger import LedgerTotals, balance
-from sim_transforms.records.manifests import NeighborsManifest
-from sim_transforms.runs.folders import staged_folder
+from sim_transforms.records.manifests import ClustersManifest, DuplicatesManifest, Manifest, NeighborsManifest
+from sim_transforms.runs.folders import output_folder
 from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.settings.loader import load_settings
 from sim_transforms.settings.stages import SearchSettings, Settings
@@ -50,7 +50,7 @@ class _Searched:
 def neighbors(main: Main) -> None:
     """`ruiji neighbors`."""
     given = main.arguments
-    with _output(main) as folder, _searched(main, folder) as found:
+    with _output(main, NeighborsManifest) as folder, _searched(main, folder) as found:
         names = sorted(path.name for path in folder.glob("*.parquet"))
         manifest = NeighborsManifest(
             version=found.opened.version,
@@ -73,7 +73,7 @@ def duplicates(main: Main) -> None:
             "--max-distance: up to which distance are two items near duplicates? 0 finds the very same vectors; "
             "`ruiji search --item` and `ruiji neighbors` show distances"
         )
-    with _output(main) as folder, _searched(main) as found:
+    with _output(main, DuplicatesManifest) as folder, _searched(main) as found:
         graph = read_graph(found.files, found.opened, given.k)
         told = write_duplicates(graph, found.opened, given.max_distance, folder)
     more = ""
@@ -95,7 +95,7 @@ def cluster(main: Main) -> None:
         raise UsageError(f"--resolution: found {given.resolution}; a number above 0 is expected")
     if not 0 <= given.seed < 2**32:
         raise UsageError(f"--seed: found {given.seed}; 0 to {2**32 - 1} is expected")
-    with _output(main) as folder, _searched(main) as found:
+    with _output(main, ClustersManifest) as folder, _searched(main) as found:
         graph = read_graph(found.files, found.opened, given.k)
         told = write_clusters(graph, found.opened, given.resolution, given.seed, folder)
     result: dict[str, Any] = {
@@ -113,7 +113,7 @@ def cluster(main: Main) -> None:
 
 
 @contextmanager
-def _output(main: Main) -> Iterator[Path]:
+def _output(main: Main, kind: type[Manifest]) -> Iterator[Path]:
     """An empty folder that takes the place of --output."""
     given = main.arguments
     if not given.output:
@@ -122,8 +122,7 @@ def _output(main: Main) -> Iterator[Path]:
         raise UsageError(f"--k: found {given.k}; at least 1 is expected")
     _settings(main)
     output = Path(given.output).absolute()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with staged_folder(output) as folder:
+    with output_folder(output, kind) as folder:
         yield folder
 
 

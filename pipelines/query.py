@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def _settings(main: Main) -> Settings | None:
-    return main.settings() if main.arguments.config else None
+    given = main.arguments
+    if given.set and not given.config:
+        raise UsageError("--set overrides keys of a configuration: give --config FILE, which they are meant for")
+    return main.settings() if given.config else None
 
 
 def _store(main: Main, settings: Settings | None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sim_transforms.errors import UsageError
 from sim_transforms.records.ledger import LedgerTotals
-from sim_transforms.records.manifests import EmbeddingsManifest
+from sim_transforms.records.manifests import EmbeddingsManifest, holds_embeddings
 from sim_transforms.records.vectors import VectorSource
 from sim_transforms.storage.vector_files import plan_parquet, plan_vectors
 
@@ -47,7 +47,7 @@ def open_embeddings(path: Path, ids: Path | None, space: str) -> IndexInput:
         UsageError: they cannot be used.
         DamagedArtefact: the artefact's manifest cannot be read.
     """
-    if (path / "manifest.json").is_file():
+    if holds_embeddings(path):
         if ids is not None:
             raise UsageError(f"--ids {ids}: only an .npy file takes its ids from a text file; {path} is none")
         manifest = EmbeddingsManifest.load(path)

@@ -137,13 +137,21 @@ def measure_version(
     searcher = open_index(folder, described, search)
     measure = _measurement(searcher, exact, described.space)
     chosen = choose_ef(partial(measure, k), described.recall_target, k, MAX_EF, _advice(described))
-    found, _ = searcher.search(exact.vectors[:CANARIES], min(10, items), chosen.ef_search)
-    canaries = tuple(
-        Canary(int(row), tuple(int(r) for r in answer if r >= 0))
-        for row, answer in zip(exact.rows[:CANARIES], found, strict=True)
-    )
+    canaries = _canaries(searcher, exact, min(10, items), chosen.ef_search)
     at_one = interval_of(measure(1, chosen.ef_search), 1, chosen.ef_search)
     return chosen.ef_search, (at_one, chosen), canaries
+
+
+def _canaries(searcher: Searcher, exact: ExactAnswer, k: int, ef_search: int) -> tuple[Canary, ...]:
+    """Of the first sampled items, without the last of their rows where others may be as near: any of them is found."""
+    queries = exact.vectors[:CANARIES]
+    rows, distances = searcher.search(queries, k, ef_search)
+    _, further = searcher.search(queries, k + 1, ef_search)
+    made = []
+    for row, answer, near, far in zip(exact.rows[:CANARIES], rows, distances, further[:, k], strict=True):
+        kept = near < near[-1] if far == near[-1] else answer >= 0
+        made.append(Canary(int(row), tuple(int(r) for r in answer[kept & (answer >= 0)])))
+    return tuple(made)
 
 
 def _advice(described: VersionManifest) -> str:

@@ -28,7 +28,7 @@ from sim_transforms.records.batches import column_of
 from sim_transforms.records.codec import canonical_json
 from sim_transforms.records.ledger import LedgerEntry, balance
 from sim_transforms.records.manifests import ExportManifest
-from sim_transforms.runs.folders import staged_folder
+from sim_transforms.runs.folders import output_folder
 from sim_transforms.storage.checksums import file_entry
 from sim_transforms.storage.files import write_file
 
@@ -43,7 +43,7 @@ _QDRANT = {"cosine": "Cosine", "l2": "Euclid", "inner_product": "Dot"}
 
 
 def export(store_url: str, version: str | None, kind: str, output: Path) -> dict[str, Any]:
-    """Writes a version into a folder, which is replaced.
+    """Writes a version into a folder, in the place of an earlier export.
 
     Args:
         store_url: of the published versions.
@@ -55,7 +55,7 @@ def export(store_url: str, version: str | None, kind: str, output: Path) -> dict
         {"version", "items", "format", "output"}.
 
     Raises:
-        UsageError: no such format.
+        UsageError: no such format, or the folder holds something else than an earlier export.
         NotFound: no such version.
         DamagedArtefact: the version's files are not what was published.
     """
@@ -63,8 +63,7 @@ def export(store_url: str, version: str | None, kind: str, output: Path) -> dict
         raise UsageError(f"--format: found {kind!r}; {', '.join(FORMATS)} are known")
     opened = open_version_folder(store_url, version)
     output = output.absolute()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with staged_folder(output) as folder:
+    with output_folder(output, ExportManifest) as folder:
         written = FORMATS[kind](opened, _Items(opened), folder)
         entry = LedgerEntry("export", "all", opened.manifest.items, written)
         names = sorted(path.name for path in folder.iterdir())

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from sim_transforms.errors import NotFound
 from sim_transforms.quality.sample import Drawn, draw
-from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, ModelManifest
+from sim_transforms.records.manifests import EmbeddingsManifest, ExamplesManifest, ModelManifest, holds_embeddings
 from sim_transforms.records.vectors import VectorBatch, VectorSource
 from sim_transforms.runs.digests import settings_digest, tree_digest
 from sim_transforms.storage.vector_files import plan_parquet, plan_vectors, read_piece
@@ -52,7 +52,7 @@ def open_source(path: Path, ids: Path | None = None) -> SampleSource:
     Raises:
         UsageError: there is no such path, or it holds no vectors; says what was found and what is expected.
     """
-    if not (path / "manifest.json").is_file():
+    if not holds_embeddings(path):
         source = plan_vectors(path, ids)
         return VectorFiles.of(source, settings_digest(source.files))
     manifest = EmbeddingsManifest.load(path)

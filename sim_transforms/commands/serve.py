@@ -12,7 +12,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from sim_transforms.commands.artefacts import DecodedMedia
-from sim_transforms.errors import NotFound
+from sim_transforms.errors import DamagedArtefact, NotFound
 from sim_transforms.lookup.open import OpenVersion, open_version
 from sim_transforms.media.guard import Bounds
 from sim_transforms.service.app import Parts, make_app
@@ -120,7 +120,7 @@ def published_versions(store: ObjectStore) -> list[dict[str, Any]]:
     for info in list_versions(store):
         try:
             manifest = load_manifest(store, info.version)
-        except NotFound:
+        except (NotFound, DamagedArtefact):
             continue
         shown.append(
             {

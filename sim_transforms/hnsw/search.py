@@ -15,6 +15,8 @@ from sim_transforms.hnsw.walk import Graph, open_graph, walk
 
 Array = np.ndarray[Any, Any]
 
+# NMSLIB's numbers have 32 bits.
+_MOST_WIDTH = 2**31 - 1
 # Squared lengths of usual queries.
 _FIT = 1e-30, 1e30
 
@@ -87,10 +89,15 @@ class NativeSearcher(Searcher):
             wide /= math.sqrt(squares)
         self._widen(max(ef_search, k))
         rows, native = self._index.knnQuery(wide.astype(np.float32), k=k)
-        return rows, self._space.to_distances(native).tolist()
+        distances: list[float] = self._space.to_distances(native).tolist()
+        if len(set(distances)) < len(distances):
+            order = np.lexsort((rows, distances))
+            return rows[order], [distances[place] for place in order]
+        return rows, distances
 
     def _widen(self, width: int) -> None:
         """Tells NMSLIB its ef_search, where it is another than before: that takes as long as a small search."""
+        width = min(width, _MOST_WIDTH)
         if width != self._width:
             self._index.setQueryTimeParams({"efSearch": width})
             self._width = width

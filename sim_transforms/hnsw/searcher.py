@@ -33,8 +33,8 @@ class Searcher(ABC):
                 (`walk`); -1 for none. Null: as look-ups search.
 
         Returns:
-            (rows [q, k] int32, distances [q, k] float32 as the commands show them), nearest first; -1 and infinity
-            where there are fewer than k items.
+            (rows [q, k] int32, distances [q, k] float32 as the commands show them), nearest first, those of the same
+            distance by row; -1 and infinity where there are fewer than k items.
 
         Raises:
             UsageError: queries of another dimension, not finite or too long, or k or ef_search below 1.
@@ -46,7 +46,7 @@ class Searcher(ABC):
             raise UsageError("a query is not finite, or longer than 2^62; distances from it would be infinite or NaN")
         rows, native = self.search_native(prepared, k, ef_search, without)
         found = self._space.to_distances(np.where(rows >= 0, native, 0))
-        return rows, np.where(rows >= 0, found, np.float32(np.inf))
+        return by_row_among_ties(rows, np.where(rows >= 0, found, np.float32(np.inf)))
 
     def search_one(self, query: Array, k: int, ef_search: int) -> tuple[Array, list[float]] | None:
         """The same for a query alone, by a way that is short where there is one: most of what look-ups are asked.
@@ -67,3 +67,14 @@ class Searcher(ABC):
         self, vectors: Array, k: int, ef_search: int, without: Array | None = None
     ) -> tuple[Array, Array]:
         """The same for prepared queries, with NMSLIB's own distances."""
+
+
+def by_row_among_ties(rows: Array, distances: Array) -> tuple[Array, Array]:
+    """[q, k] rows and distances, nearest first: those of the same distance ascending by row.
+
+    NMSLIB orders them by their addresses in memory, which differ from process to process.
+    """
+    if not (distances[:, 1:] == distances[:, :-1]).any():
+        return rows, distances
+    order = np.lexsort((rows, distances))
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)

@@ -132,6 +132,8 @@ class OpenVersion:
             UsageError: another dimension, NaN or infinite values, a zero vector in the space cosine, k below 1, or no
                 condition.
         """
+        # More than there are would be looked for in vain, and room made for them.
+        k = min(k, max(self.manifest.items, 1))
         queries = np.asarray(vectors)
         if where is None and queries.shape[:1] == (1,):
             with self._lock:

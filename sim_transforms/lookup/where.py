@@ -201,6 +201,8 @@ class _Parser:
             found, fits = token.text[1:-1].replace("''", "'"), pa.types.is_string(kind)
         elif token.kind == "number":
             found, fits = _number(token.text), pa.types.is_integer(kind) or pa.types.is_floating(kind)
+            # Arrow refuses whole numbers that a float would round.
+            found = float(found) if pa.types.is_floating(kind) and abs(found) <= _LARGEST else found
         elif token.word in ("true", "false"):
             found, fits = token.word == "true", pa.types.is_boolean(kind)
         else:

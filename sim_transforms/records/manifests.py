@@ -278,6 +278,17 @@ class ExportManifest(Manifest):
     kind: str = "export"
 
 
+def holds_embeddings(folder: Path) -> bool:
+    """Whether a folder is an artefact of vectors; what `ruiji export` writes is for whoever reads Parquet."""
+    if not (folder / "manifest.json").is_file():
+        return False
+    try:
+        ExportManifest.load(folder)
+    except DamagedArtefact:
+        return True
+    return False
+
+
 @dataclass(frozen=True)
 class RowRange:
     """Rows [first_row, end_row) that belong to a shard: of `index.hnsw`, or row by row of the shard's own file."""

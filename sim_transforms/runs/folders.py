@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sim_transforms.errors import Detached
+from sim_transforms.errors import Detached, RuijiError, UsageError
+from sim_transforms.records.manifests import Manifest
 from sim_transforms.storage.files import sync
 
 _BEING_WRITTEN = "tmp"
@@ -61,6 +62,40 @@ def staged_folder(target: Path) -> Iterator[Path]:
     os.rename(temporary, sealed)
     sync(target.parent)
     recover(target)
+
+
+@contextmanager
+def output_folder(target: Path, kind: type[Manifest]) -> Iterator[Path]:
+    """The same for what a user has named: only an output of this kind is replaced, and an empty folder.
+
+    Raises:
+        UsageError: something else stands there.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    recover(target)
+    strange = _strange_file(target, kind)
+    if strange is not None:
+        what = "is there" if strange == target else f"holds {strange.relative_to(target)}"
+        raise UsageError(
+            f"--output {target} {what}, which no earlier output of this command is: name another folder, or empty it"
+        )
+    with staged_folder(target) as folder:
+        yield folder
+
+
+def _strange_file(target: Path, kind: type[Manifest]) -> Path | None:
+    """What an earlier output of this kind would not hold; null where there is nothing."""
+    if not target.is_dir():
+        return target if target.exists() or target.is_symlink() else None
+    found = sorted(path for path in target.rglob("*") if path.is_symlink() or not path.is_dir())
+    if not found:
+        return next(iter(sorted(target.iterdir())), None)
+    try:
+        manifest = kind.load(target)
+    except (RuijiError, OSError, UnicodeDecodeError):
+        return found[0]
+    known = {"manifest.json", *(entry.name for entry in getattr(manifest, "files", ()))}
+    return next((path for path in found if path.relative_to(target).as_posix() not in known), None)
 
 
 def recover(target: Path) -> None:

@@ -123,7 +123,7 @@ class HealthAnswer(BaseModel):
     status: str
     version: str
     items: int
-    problem: str = Field(description="why LATEST cannot be read just now, empty where it can")
+    problem: str = Field(description="why what answers is not LATEST, empty where it is")
 
 
 class Problem(BaseModel):

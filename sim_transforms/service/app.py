@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -287,6 +288,10 @@ def _handle_errors(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
 
+    async def gone(request: Request, error: Exception) -> Response:
+        # Nobody reads it; it is counted.
+        return refusal(HTTPStatus.BAD_REQUEST, "the client went away before its request was whole")
+
     async def broken(request: Request, error: Exception) -> Response:
         # Starlette raises it again behind this answer, and uvicorn writes its trace.
         return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error: {type(error).__name__}; the log says more")
@@ -297,6 +302,7 @@ def _handle_errors(app: FastAPI) -> None:
         RequestValidationError: invalid,
         ValidationError: invalid,
         HTTPException: plain,
+        ClientDisconnect: gone,
         Exception: broken,
     }
     for kind, handler in handlers.items():

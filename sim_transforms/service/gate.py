@@ -37,7 +37,7 @@ def read_keys(path: str | None) -> tuple[bytes, ...]:
     """Keys of a file, one a line.
 
     Raises:
-        UsageError: no such file, or none in it, or one of fewer than 16 characters.
+        UsageError: no such file, or none in it, or one of fewer than 16 characters, or with others than ASCII's.
     """
     if path is None:
         return ()
@@ -46,8 +46,8 @@ def read_keys(path: str | None) -> tuple[bytes, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"serve.api_keys_file: {path} cannot be read: {error}") from error
     found = tuple(key.encode() for key in keys if key and not key.startswith("#"))
-    if not found or min(map(len, found)) < 16:
-        raise UsageError(f"serve.api_keys_file: {path} must hold keys of at least 16 characters, one a line")
+    if not found or min(map(len, found)) < 16 or not all(key.isascii() for key in found):
+        raise UsageError(f"serve.api_keys_file: {path} must hold keys of at least 16 characters of ASCII, one a line")
     return found
 
 

@@ -26,7 +26,7 @@ class State:
     taken_up: versions since the service began, the first included.
     refused: version -> why it is not served.
     looked_seconds: since LATEST was last read, or null where that has never succeeded.
-    problem: why LATEST cannot be read just now, "" where it can.
+    problem: why what answers is not LATEST, "" where it is.
     """
 
     taken_up: int = 0
@@ -118,16 +118,24 @@ class Served:
             # The version that is open needs no store.
             self._state = replace(self._state, problem=one_line(error))
             return
-        self._looked, self._state = time.monotonic(), replace(self._state, problem="")
-        if chosen is None or chosen == self.current.version or not self._is_due(chosen):
-            return
-        self._tried[chosen] = time.monotonic()
-        try:
-            self._take(self._opened(chosen))
-        except Exception as error:
-            self._refuse(chosen, error)
-        else:
-            self._tried.clear()
+        self._looked = time.monotonic()
+        if chosen is not None and chosen != self.current.version and self._is_due(chosen):
+            self._tried[chosen] = time.monotonic()
+            try:
+                self._take(self._opened(chosen))
+            except Exception as error:
+                self._refuse(chosen, error)
+            else:
+                self._tried.clear()
+        self._state = replace(self._state, problem=self._problem_with(chosen))
+
+    def _problem_with(self, chosen: str | None) -> str:
+        """Why a LATEST that can be read is not what answers; "" where it does."""
+        if chosen is None:
+            return "the store has no LATEST any more"
+        if chosen == self.current.version:
+            return ""
+        return f"version {chosen} is not served: {dict(self._state.refused).get(chosen, 'it is not whole')}"
 
     def _is_due(self, version: str) -> bool:
         tried = self._tried.get(version)

@@ -68,10 +68,13 @@ def test_two_processes_write_the_same_bytes(
     assert {p.name: p.read_bytes() for p in one.iterdir()} == {p.name: p.read_bytes() for p in two.iterdir()}
 
 
-def test_output_is_replaced_whole(stores: dict[str, LocalStore], tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "neighbors-00007-of-00009.parquet").write_bytes(b"of before")
-    assert len(_written(stores["merged"], tmp_path / "out")) == ITEMS
+def test_output_is_replaced_whole_and_nothing_else(stores: dict[str, LocalStore], tmp_path: Path) -> None:
+    for _ in range(2):
+        assert len(_written(stores["merged"], tmp_path / "out")) == ITEMS
+    (tmp_path / "out" / "mine.txt").write_text("precious")
+    for command in ("neighbors", "cluster"):
+        assert main([command, "--store", stores["merged"].url, "--output", str(tmp_path / "out")]) == 2
+    assert (tmp_path / "out" / "mine.txt").read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

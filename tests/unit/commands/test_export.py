@@ -14,6 +14,7 @@ from pipelines.cli import main
 from sim_transforms.commands import export as exporting
 from sim_transforms.commands.export import FORMATS, export
 from sim_transforms.errors import UsageError
+from sim_transforms.index_input import open_embeddings
 from sim_transforms.lookup.open import open_version
 from sim_transforms.storage.local import LocalStore
 from tests.unit.storage.published import published_routed, published_store, some_vectors
@@ -98,8 +99,7 @@ def test_vertex_tells_numbers_apart_from_text_and_leaves_out_what_is_missing() -
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_manifest_balances_and_names_the_files(store: LocalStore, tmp_path: Path, kind: str) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "part-00099.parquet").write_bytes(b"of before")
+    export(store.url, None, "numpy" if kind == "vertex" else "vertex", tmp_path / "out")
     export(store.url, None, kind, tmp_path / "out")
     told = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert told["ledger"] == {"items_in": ITEMS, "items_out": ITEMS, "rejected": 0, "skipped": 0}
@@ -124,3 +124,17 @@ def test_command_says_what_is_wrong(store: LocalStore, tmp_path: Path, capsys: p
     assert "--output DIR is required" in capsys.readouterr().err
     assert main(["export", "--store", store.url, "--output", str(tmp_path / "out"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["items"] == ITEMS
+
+
+def test_folder_that_holds_something_else_is_left_alone(store: LocalStore, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="no earlier output"):
+        export(store.url, None, "parquet", Path(store.url).parent)
+    assert sorted(tmp_path.rglob("*")) == before
+    open_version(store.url)
+
+
+def test_exported_parquet_can_be_indexed(store: LocalStore, tmp_path: Path) -> None:
+    export(store.url, None, "parquet", tmp_path / "out")
+    found = open_embeddings(tmp_path / "out", None, "cosine")
+    assert (found.is_foreign, found.manifest.items) == (True, ITEMS)

@@ -113,3 +113,17 @@ def test_search_a_single_query_that_is_not_finite_is_refused(small: Path, bad: f
     assert searcher.search_one(query[0], 1, 10) is None
     with pytest.raises(UsageError, match="not finite"):
         searcher.search(query, 1, 10)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_items_of_the_same_distance_are_found_by_row(space: str, tmp_path: Path) -> None:
+    vectors = np.repeat(clustered(30, DIMENSION), 2, axis=0)
+    build_whole(vectors, IndexSettings(space=space, shard_items=60), tmp_path / "i")
+    searcher = NativeSearcher(tmp_path / "i", space, 60, DIMENSION)
+    rows, distances = searcher.search(vectors[::6], 20, 100)
+    for place, query in enumerate(vectors[::6]):
+        alone = searcher.search_one(query, 20, 100)
+        assert alone is not None
+        for found, far in ((rows[place], distances[place].tolist()), (alone[0], alone[1])):
+            assert list(zip(far, found.tolist(), strict=True)) == sorted(zip(far, found.tolist(), strict=True))
+            assert len(set(far)) <= 11

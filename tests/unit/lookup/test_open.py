@@ -150,3 +150,8 @@ def test_open_version_large_file_with_a_flipped_bit_is_refused(tmp_path: Path) -
     with pytest.raises(DamagedArtefact, match=r"index\.hnsw differs from its checksum"):
         open_version(store.url)
     assert latest(store) == version
+
+
+def test_more_neighbours_than_there_are_items_are_all_of_them(opened: OpenVersion) -> None:
+    for queries in (some_vectors()[:1], some_vectors()[:2]):
+        assert {len(found) for found in opened.search(queries, 2**40, ef_search=2**40)} == {60}

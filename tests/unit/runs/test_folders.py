@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from sim_transforms.errors import Detached, RuijiError
+from sim_transforms.errors import Detached, RuijiError, UsageError
+from sim_transforms.records.ledger import LedgerTotals
+from sim_transforms.records.manifests import ExportManifest, NeighborsManifest
 from sim_transforms.runs.digests import code_digest
-from sim_transforms.runs.folders import is_whole, recover, staged_folder
+from sim_transforms.runs.folders import is_whole, output_folder, recover, staged_folder
 from sim_transforms.runs.lock import workdir_lock
 from sim_transforms.runs.stages import scratch_folder
 from sim_transforms.runs.state import StageState
+from sim_transforms.storage.checksums import file_entry
 
 _KILLED = """
 import os, signal, sys
@@ -118,3 +121,41 @@ def test_workdir_lock_second_run_is_refused(tmp_path: Path) -> None:
 def test_code_digest_differs_between_modules_and_is_stable() -> None:
     assert code_digest(["sim_transforms.hnsw"]) == code_digest(["sim_transforms.hnsw"])
     assert code_digest(["sim_transforms.hnsw"]) != code_digest(["sim_transforms.media"])
+
+
+def _exported(folder: Path) -> None:
+    with output_folder(folder, ExportManifest) as new:
+        (new / "part-00000.parquet").write_bytes(b"data")
+        ledger = LedgerTotals(1, 1, 0, 0)
+        manifest = ExportManifest("v", "parquet", ledger, (file_entry(new, "part-00000.parquet"),))
+        (new / "manifest.json").write_text(manifest.text())
+
+
+def test_output_takes_the_place_of_an_earlier_one_of_its_kind_and_of_nothing_else(tmp_path: Path) -> None:
+    for place in (tmp_path / "new" / "out", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        _exported(place)
+        _exported(place)
+        assert sorted(path.name for path in place.iterdir()) == ["manifest.json", "part-00000.parquet"]
+    with pytest.raises(UsageError, match="holds manifest"), output_folder(place, NeighborsManifest):
+        pass
+    (place / "mine.txt").write_text("precious")
+    with pytest.raises(UsageError, match=r"holds mine\.txt"):
+        _exported(place)
+    assert (place / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["store/versions/a/index.hnsw", "a.jpg", ".hidden", "manifest.json"])
+def test_output_of_a_folder_of_other_things_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"\xff")
+    for target in (tmp_path, tmp_path / name):
+        with pytest.raises(UsageError, match="which no earlier output"):
+            _exported(target)
+    assert (tmp_path / name).read_bytes() == b"\xff"
+
+
+def test_output_of_folders_without_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out" / "someone's").mkdir(parents=True)
+    with pytest.raises(UsageError, match="someone's"):
+        _exported(tmp_path / "out")

@@ -1,5 +1,6 @@
 """The service takes up what is published, keeps what works, and never answers from two versions."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -166,3 +167,33 @@ def test_no_answer_is_a_mixture_while_versions_change(store: LocalStore, tmp_pat
             thread.join()
     assert failures == []
     assert seen == set(versions)
+
+
+def test_health_tells_that_latest_is_not_what_answers(store: LocalStore, tmp_path: Path) -> None:
+    def problem() -> str:
+        service.parts.served.look()
+        return str(service.client.get("/healthz").json()["problem"])
+
+    with small_service(store) as service:
+        assert problem() == ""
+        second = _publish(store, tmp_path, 1)
+        (Path(store.url) / "versions" / second / "index.hnsw").unlink()
+        for _ in range(2):
+            assert f"version {second} is not served: " in problem()
+        store.delete("LATEST")
+        assert problem() == "the store has no LATEST any more"
+        store.write("LATEST", b"../../x")
+        assert "16 hex digits" in problem()
+        assert service.client.get("/versions").status_code == 200
+        move_latest_to = service.parts.served.current.version
+        store.write("LATEST", f"{move_latest_to}\n".encode())
+        assert problem() == ""
+
+
+def test_versions_are_told_beside_a_damaged_one(store: LocalStore, tmp_path: Path) -> None:
+    good = str(latest(store))
+    shutil.copytree(Path(store.url) / "versions" / good, Path(store.url) / "versions" / "0000000000000001")
+    with small_service(store) as service:
+        answer = service.client.get("/versions")
+        assert answer.status_code == 200
+        assert [version["version"] for version in answer.json()["versions"]] == [good]
