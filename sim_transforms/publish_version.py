@@ -149,8 +149,8 @@ def _canaries(searcher: Searcher, exact: ExactAnswer, k: int, ef_search: int) ->
     _, further = searcher.search(queries, k + 1, ef_search)
     made = []
     for row, answer, near, far in zip(exact.rows[:CANARIES], rows, distances, further[:, k], strict=True):
-        kept = near < near[-1] if far == near[-1] else answer >= 0
-        made.append(Canary(int(row), tuple(int(r) for r in answer[kept & (answer >= 0)])))
+        kept = answer[(near < near[-1]) | (far != near[-1])]
+        made.append(Canary(int(row), tuple(int(r) for r in kept)))
     return tuple(made)
 
 

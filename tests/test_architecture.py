@@ -48,6 +48,7 @@ PUBLIC = {
         "is_version_id",
         "latest",
         "list_versions",
+        "whole_versions",
         "load_manifest",
         "missing_files",
         "move_latest",

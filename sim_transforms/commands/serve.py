@@ -26,7 +26,7 @@ from sim_transforms.settings.serving import ServeSettings
 from sim_transforms.storage.cache import VersionCache
 from sim_transforms.storage.object_store import ObjectStore
 from sim_transforms.storage.open import open_store
-from sim_transforms.storage.versions import latest, list_versions, load_manifest
+from sim_transforms.storage.versions import latest, load_manifest, whole_versions
 
 # Uploads that are decoded side by side, and wait.
 _DECODERS, _UPLOADS_WAITING = 2, 32
@@ -116,8 +116,12 @@ def _is_writable(store_url: str) -> bool:
 
 def published_versions(store: ObjectStore) -> list[dict[str, Any]]:
     """The whole versions of a store, oldest first, as `VersionAnswer` tells them but for which is served."""
+    try:
+        current = latest(store)
+    except DamagedArtefact:
+        current = None  # `/healthz` tells it.
     shown = []
-    for info in list_versions(store):
+    for info in whole_versions(store, current):
         try:
             manifest = load_manifest(store, info.version)
         except (NotFound, DamagedArtefact):

@@ -9,7 +9,7 @@ import numpy as np
 from sim_transforms.errors import DamagedArtefact, UsageError
 from sim_transforms.hnsw.file_format import read_header
 from sim_transforms.hnsw.native import nmslib
-from sim_transforms.hnsw.searcher import Searcher
+from sim_transforms.hnsw.searcher import Searcher, by_row_among_ties
 from sim_transforms.hnsw.spaces import space_of
 from sim_transforms.hnsw.walk import Graph, open_graph, walk
 
@@ -91,8 +91,7 @@ class NativeSearcher(Searcher):
         rows, native = self._index.knnQuery(wide.astype(np.float32), k=k)
         distances: list[float] = self._space.to_distances(native).tolist()
         if len(set(distances)) < len(distances):
-            order = np.lexsort((rows, distances))
-            return rows[order], [distances[place] for place in order]
+            rows = by_row_among_ties(rows[None], np.array([distances], np.float32))[0][0]
         return rows, distances
 
     def _widen(self, width: int) -> None:

@@ -201,8 +201,6 @@ class _Parser:
             found, fits = token.text[1:-1].replace("''", "'"), pa.types.is_string(kind)
         elif token.kind == "number":
             found, fits = _number(token.text), pa.types.is_integer(kind) or pa.types.is_floating(kind)
-            # Arrow refuses whole numbers that a float would round.
-            found = float(found) if pa.types.is_floating(kind) and abs(found) <= _LARGEST else found
         elif token.word in ("true", "false"):
             found, fits = token.word == "true", pa.types.is_boolean(kind)
         else:
@@ -212,7 +210,8 @@ class _Parser:
         if token.kind == "number" and not abs(found) <= _LARGEST:
             self._fail("the number is too large")
         self._next += 1
-        return found
+        # Arrow refuses whole numbers that a float would round.
+        return float(found) if pa.types.is_floating(kind) else found
 
     @property
     def _token(self) -> _Token:

@@ -252,11 +252,12 @@ def load_manifest(store: ObjectStore, version: str) -> VersionManifest:
 
 
 def list_versions(store: ObjectStore) -> list[VersionInfo]:
-    """Whole versions, oldest first; none is LATEST where that holds something else than an id."""
-    try:
-        current = latest(store)
-    except DamagedArtefact:
-        current = None
+    """Whole versions, oldest first; raises DamagedArtefact where LATEST holds something else than an id."""
+    return whole_versions(store, latest(store))
+
+
+def whole_versions(store: ObjectStore, current: str | None) -> list[VersionInfo]:
+    """The same where it is known already which is LATEST."""
     manifests = [i for i in store.list("versions/") if i.name.endswith(f"/{MANIFEST}")]
     found = [VersionInfo(i.name.split("/")[1], i.created_seconds, i.name.split("/")[1] == current) for i in manifests]
     return sorted(found, key=lambda v: (v.created_seconds, v.version))
